@@ -1,0 +1,8 @@
+//! The rollout state machine: what the world should look like while a workload changes its version.
+//!
+//! [`advance`] moves the persisted [`State`] by at most one edge; [`desired`] turns the persisted state into the whole
+//! world the shell must apply. Effects derive from the *persisted* state only, so a crash between the two is harmless.
+
+mod model;
+
+pub use model::*;
