@@ -7,6 +7,11 @@ pub fn all() -> Result<Vec<(String, String)>, serde_norway::Error> {
     let rollout = crate::rollout::Rollout::crd();
     [rollout]
         .iter()
-        .map(|crd| Ok((format!("{}.yaml", crd.spec.names.plural), serde_norway::to_string(crd)?)))
+        .map(|crd| {
+            Ok((
+                format!("{}.yaml", crd.spec.names.plural),
+                serde_norway::to_string(crd)?,
+            ))
+        })
         .collect()
 }

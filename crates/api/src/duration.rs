@@ -24,7 +24,10 @@ pub fn parse_ms(text: &str) -> Result<i64, String> {
             _ => return Err(refuse()),
         };
         let number: i64 = number.parse().map_err(|_| refuse())?;
-        total = number.checked_mul(scale).and_then(|part| total.checked_add(part)).ok_or_else(refuse)?;
+        total = number
+            .checked_mul(scale)
+            .and_then(|part| total.checked_add(part))
+            .ok_or_else(refuse)?;
         rest = tail;
     }
     Ok(total)
@@ -36,14 +39,29 @@ mod tests {
 
     #[test]
     fn reads_what_people_write() {
-        for (text, expected) in [("300ms", 300), ("90s", 90_000), ("1m30s", 90_000), ("2h", 7_200_000), ("0s", 0)] {
+        for (text, expected) in [
+            ("300ms", 300),
+            ("90s", 90_000),
+            ("1m30s", 90_000),
+            ("2h", 7_200_000),
+            ("0s", 0),
+        ] {
             assert_eq!(parse_ms(text), Ok(expected), "{text}");
         }
     }
 
     #[test]
     fn refuses_the_rest_and_says_how_to_write_it() {
-        for text in ["", "5", "s", "5d", "1m 30s", "-1s", "99999999999999999999h", "5µs"] {
+        for text in [
+            "",
+            "5",
+            "s",
+            "5d",
+            "1m 30s",
+            "-1s",
+            "99999999999999999999h",
+            "5µs",
+        ] {
             let error = parse_ms(text).unwrap_err();
             assert!(error.contains("1m30s"), "{error}");
         }

