@@ -199,6 +199,8 @@ pub enum Phase {
     Promoting {
         /// What the promotion waits for.
         stage: Stage,
+        /// The share that stays in force while the candidate grows to full size.
+        weight: u8,
         /// Since when.
         since: Millis,
     },
@@ -206,6 +208,8 @@ pub enum Phase {
     Aborting {
         /// Why.
         reason: String,
+        /// The share that the candidate had, which its pods must carry until it is empty.
+        weight: u8,
         /// Since when.
         since: Millis,
     },
@@ -232,8 +236,10 @@ pub struct Retired {
     pub revision: Revision,
     /// Since when.
     pub since: Millis,
-    /// Kept at full size until then, so that going back is instant.
+    /// Kept until then, so that going back is instant.
     pub keep_until: Millis,
+    /// Pods it keeps while it is on its way out.
+    pub replicas: u32,
 }
 
 /// What the shell saw. Whatever it could not see is `Unknown`, which is never taken for good news.
