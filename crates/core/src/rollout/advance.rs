@@ -148,7 +148,7 @@ impl Look<'_> {
         state.retired.retain(|retired| retired.revision != target);
         if state.retired.len() > RETIRED_MAX {
             return hold(
-                format!("{} old revisions are still emptying; {target} waits", RETIRED_MAX),
+                format!("{RETIRED_MAX} old revisions are still emptying; {target} waits"),
                 Some(self.now.plus(MOVING_POLL_MS)),
             );
         }
