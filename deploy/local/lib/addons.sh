@@ -9,7 +9,7 @@ install_gateway() {
   [ -f "$STATE/gateway.installed" ] && return 0
   api=$(module_folder sigs.k8s.io/gateway-api); gateway=$(module_folder github.com/envoyproxy/gateway)
   { kube apply --server-side --force-conflicts -f "$api/config/crd/standard" \
-    && kube apply --server-side --force-conflicts -f "$gateway/charts/gateway-crds-helm/templates/generated"; } >>"$STATE/log/addons.log" 2>&1 \
+    && kube apply --server-side --force-conflicts -f "$gateway/charts/gateway-helm/charts/crds/crds/generated"; } >>"$STATE/log/addons.log" 2>&1 \
     || fail "Gateway API could not be installed; see $STATE/log/addons.log"
   chart=$(mktemp -d); cp -r "$gateway/charts/gateway-helm/." "$chart"; chmod -R u+w "$chart"
   if [ ! -f "$chart/values.yaml" ]; then
