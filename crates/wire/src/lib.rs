@@ -1,1 +1,19 @@
-//! Under construction.
+//! The binary dialect `pointsman.v1`, sans I/O: bytes in, packets out.
+//!
+//! One packet fills one WebSocket message: `kind u8 ‖ zigzag-varint id ‖ body`. The sign of an id tells who started:
+//! clients count up from 1, servers down from −1; the id of an EVENT is the negated sequence number, which is also the
+//! resume point. `docs/PROTOCOL.md` has the layouts.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+mod packet;
+mod varint;
+
+pub use packet::{DecodeError, EncodeError, PACKET_BYTES_MAX, Packet, SUBPROTOCOL};
