@@ -1,18 +1,11 @@
+# shellcheck shell=bash
 # Images without a registry: built with buildah, kept as archives in the cache, imported into containerd.
 
-# image NAME TAG DOCKERFILE FOLDER: makes the archive unless it is there. Prints its path.
-image() {
-  local name=$1 tag=$2 dockerfile=$3 folder=$4 archive=$IMAGES/$1-$2.tar
-  if [ ! -f "$archive" ]; then
-    buildah bud -q --isolation chroot --storage-driver vfs --root "$IMAGES/storage" --runroot "$IMAGES/run" \
-      -f "$HERE/../images/$dockerfile" -t "localhost/$name:local" "$folder" >>"$STATE/log/images.log" 2>&1 \
-      && buildah push -q --storage-driver vfs --root "$IMAGES/storage" --runroot "$IMAGES/run" "localhost/$name:local" \
-        "oci-archive:$archive.part:localhost/$name:local" >>"$STATE/log/images.log" 2>&1 \
-      || fail "image $name could not be built; its log is $STATE/log/images.log"
-    mv "$archive.part" "$archive"
-    say "image $name built"
-  fi
-  echo "$archive"
+# archive NAME VERSION: its path, which changes with the Dockerfile and what lies beside it.
+archive() {
+  local sum
+  sum=$(cat "$HERE/../images/$1".* | cksum | cut -d' ' -f1)
+  echo "$IMAGES/$1-$2-$sum.tar"
 }
 
 # The C libraries that a dynamic binary names, and the loader, at their own paths below FOLDER.
@@ -23,30 +16,85 @@ copy_libraries() {
   done
 }
 
-build_images() {
-  local work; work=$(mktemp -d)
-  mkdir -p "$IMAGES" "$work"/{pause,coredns,gateway/home,gateway/tmp,envoy/rootfs/usr/local/bin}
-  cc -O2 -static -o "$work/pause/pause" "$HERE/../images/pause.c"
-  ln "$(readlink -f "$BIN/coredns")" "$work/coredns/coredns" 2>/dev/null || cp "$BIN/coredns" "$work/coredns/coredns"
-  cp "$BIN/envoy-gateway" "$work/gateway/envoy-gateway"; chmod 1777 "$work/gateway/tmp"; touch "$work/gateway/home/.keep" "$work/gateway/tmp/.keep"
-  cp "$BIN/envoy-$ENVOY_VERSION" "$work/envoy/rootfs/usr/local/bin/envoy"
-  copy_libraries "$work/envoy/rootfs/usr/local/bin/envoy" "$work/envoy/rootfs"
-  mkdir -p "$work/envoy/rootfs/tmp"; chmod 1777 "$work/envoy/rootfs/tmp"
-  ARCHIVES=("$(image pause "$PAUSE_VERSION" pause.Dockerfile "$work/pause")"
-    "$(image coredns "$COREDNS_VERSION" coredns.Dockerfile "$work/coredns")"
-    "$(image envoy-gateway "$ENVOY_GATEWAY_VERSION" envoy-gateway.Dockerfile "$work/gateway")"
-    "$(image envoy "$ENVOY_VERSION" envoy.Dockerfile "$work/envoy")")
+# stage NAME FOLDER: lays out what the Dockerfile copies.
+stage() {
+  local folder=$2
+  case $1 in
+    pause) cc -Os -static -o "$folder/pause" "$HERE/../images/pause.c" ;;
+    coredns) cp "$BIN/coredns-$COREDNS_VERSION" "$folder/coredns" ;;
+    envoy-gateway)
+      mkdir -p "$folder/home" "$folder/tmp"
+      chmod 1777 "$folder/tmp"
+      touch "$folder/home/.keep" "$folder/tmp/.keep"
+      cp "$BIN/envoy-gateway-$ENVOY_GATEWAY_VERSION" "$folder/envoy-gateway"
+      ;;
+    envoy)
+      mkdir -p "$folder/rootfs/tmp"
+      chmod 1777 "$folder/rootfs/tmp"
+      install -D -m 755 "$BIN/envoy-$ENVOY_VERSION" "$folder/rootfs/usr/local/bin/envoy"
+      copy_libraries "$BIN/envoy-$ENVOY_VERSION" "$folder/rootfs"
+      ;;
+  esac
+}
+
+# image NAME VERSION: makes the archive unless it is there. The work folder is gone whatever happens next.
+image() {
+  local name=$1 target log=$STATE/log/image-$1.log work store
+  target=$(archive "$1" "$2")
+  ARCHIVES+=("$target")
+  [ ! -f "$target" ] || return 0
+  say "building image $name (once)"
+  work=$(mktemp -d "$IMAGES/.work.XXXXXX")
+  mkdir "$work/context"
+  store=(--storage-driver vfs --root "$work/storage" --runroot "$work/run")
+  { stage "$name" "$work/context" &&
+    buildah bud -q --isolation chroot "${store[@]}" -f "$HERE/../images/$name.Dockerfile" -t "localhost/$name:local" "$work/context" &&
+    buildah push -q "${store[@]}" "localhost/$name:local" "oci-archive:$work/image.tar:localhost/$name:local"; } \
+    </dev/null >"$log" 2>&1 || fail_log "image $name could not be built" "$log"
+  mv "$work/image.tar" "$target"
   rm -rf "$work"
 }
 
-import_images() {
-  local archive name
-  for archive in "$@"; do
-    name=$(basename "$archive")
-    [ -f "$STATE/imported/$name" ] && [ ! "$archive" -nt "$STATE/imported/$name" ] && continue
-    enter ctr -a "$STATE/containerd.sock" -n k8s.io images import "$archive" >>"$STATE/log/images.log" 2>&1 \
-      || fail "$name could not be imported; its log is $STATE/log/images.log"
-    mkdir -p "$STATE/imported"; touch -r "$archive" "$STATE/imported/$name"
-    say "image $name imported"
+build_images() {
+  mkdir -p "$IMAGES"
+  # What killed builds left; the lock says that nobody builds now.
+  rm -rf "$IMAGES"/.work.*
+  ARCHIVES=()
+  image pause "$PAUSE_VERSION"
+  image coredns "$COREDNS_VERSION"
+  image envoy-gateway "$ENVOY_GATEWAY_VERSION"
+  image envoy "$ENVOY_VERSION"
+}
+
+containerd_says() { ctr --address "$STATE/containerd.sock" --namespace k8s.io "$@"; }
+
+# import_image ARCHIVE: an archive of the oci or docker kind.
+import_image() {
+  local log=$STATE/log/import.log
+  [ -f "$1" ] || fail "there is no image archive $1"
+  containerd_says images import "$1" </dev/null >"$log" 2>&1 || fail_log "$1 could not be imported" "$log"
+}
+
+# import_own ARCHIVE...: the cluster's own images, unless this very archive was imported.
+import_own() {
+  local file mark
+  mkdir -p "$STATE/imported"
+  for file in "$@"; do
+    mark=$STATE/imported/$(basename "$file")
+    [ ! -f "$mark" ] || continue
+    import_image "$file"
+    touch "$mark"
+    say "image $(basename "$file" .tar) imported"
+  done
+}
+
+import() {
+  local file
+  (($#)) || fail "usage: cluster import ARCHIVE..."
+  ! other_cluster || fail "KUBECONFIG names another cluster; load images with its own tool (kind load image-archive, k3d image import)"
+  node_pid >/dev/null || fail "the node is not running; run: cluster up"
+  for file in "$@"; do
+    import_image "$file"
+    sed -n 's/^unpacking \([^ ]*\).*/\1/p' "$STATE/log/import.log"
   done
 }

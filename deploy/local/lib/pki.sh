@@ -1,8 +1,9 @@
+# shellcheck shell=bash
 # Certificates and kubeconfigs of the cluster, made once.
 
 issue() { # NAME SUBJECT [SUBJECT-ALTERNATIVE-NAMES]
   openssl req -newkey rsa:2048 -nodes -keyout "$1.key" -out "$1.csr" -subj "$2" 2>/dev/null
-  openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days 365 -out "$1.crt" \
+  openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days 3650 -out "$1.crt" \
     -extfile <(printf 'extendedKeyUsage=serverAuth,clientAuth\n%s' "${3:+subjectAltName=$3}") 2>/dev/null
   rm -f "$1.csr"
 }
@@ -21,7 +22,7 @@ YAML
 
 make_pki() {
   [ -f "$STATE/pki/done" ] && return 0
-  cd "$STATE/pki"
+  cd "$STATE/pki" || fail "there is no folder $STATE/pki"
   openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 3650 -subj /CN=local-ca 2>/dev/null
   openssl genrsa -out sa.key 2048 2>/dev/null
   openssl rsa -in sa.key -pubout -out sa.pub 2>/dev/null
@@ -37,6 +38,6 @@ make_pki() {
     kubeconfig_for "$name" https://127.0.0.1:6443 "$STATE/conf/$name.kubeconfig"
   done
   kubeconfig_for admin "https://127.0.0.1:$API_PORT" "$STATE/kubeconfig"
-  touch done
-  cd - >/dev/null
+  touch ./done
+  cd "$OLDPWD" || fail "there is no folder $OLDPWD"
 }
