@@ -5,12 +5,15 @@
 //! harmless.
 
 mod advance;
+mod canary;
 mod desired;
-mod edges;
 mod model;
+mod rest;
 mod shed;
 mod sizes;
+mod takeover;
 mod text;
+mod waits;
 
 pub use advance::advance;
 pub use desired::desired;

@@ -1,12 +1,12 @@
 //! One look at the world: at most one edge, or a reason to wait.
 
 use super::model::{
-    Count, Millis, Note, Observed, Phase, Retired, Revision, Spec, Stage, State, Step, Strategy,
+    CanaryStep, Count, Millis, Note, Observed, Phase, Retired, Revision, Spec, Stage, State, Step, Strategy,
 };
-use super::sizes::{candidate_size, weight};
+use super::sizes::{candidate_size, share_of_size, weight};
 
 /// Revisions that may be on their way out at once. A new one is not started while there are so many.
-const RETIRED_MAX: usize = 8;
+pub(super) const RETIRED_MAX: usize = 8;
 /// How often to look while sessions or routes are on the move.
 pub(super) const MOVING_POLL_MS: i64 = 1_000;
 /// How often to look while pods come up; their own events usually come first.
@@ -73,11 +73,7 @@ impl Look<'_> {
         if let Some(verdict) = self.intent() {
             return verdict;
         }
-        let stoppable = !matches!(
-            self.state.phase,
-            Phase::Pending | Phase::Initializing { .. } | Phase::Aborting { .. }
-        );
-        if self.spec.paused && stoppable {
+        if self.spec.paused && !matches!(self.state.phase, Phase::Aborting { .. }) {
             return hold("paused by spec.paused; set it to false to go on".to_owned(), None);
         }
         match &self.state.phase {
@@ -125,6 +121,9 @@ impl Look<'_> {
             };
             return Some(self.abort(reason.to_owned()));
         }
+        if let Some(verdict) = self.strategy_swapped() {
+            return Some(verdict);
+        }
         if self.spec.target == *candidate || self.spec.paused {
             return None;
         }
@@ -132,10 +131,20 @@ impl Look<'_> {
             return Some(self.abort("the spec went back to the stable revision".to_owned()));
         }
         let mut state = self.state.clone();
-        state
-            .retired
-            .push(self.retire(candidate.clone(), candidate_size(self.spec, self.state), 0));
+        let size = candidate_size(self.spec, self.state);
+        self.retire(&mut state, candidate.clone(), size, 0);
         Some(self.start(state, "CandidateSuperseded"))
+    }
+
+    /// A phase of one strategy under a spec of the other. How much the candidate carries was a matter of the old
+    /// steps, so nothing but all of it is a safe guess.
+    fn strategy_swapped(&self) -> Option<Verdict> {
+        let other = match (&self.state.phase, &self.spec.strategy) {
+            (Phase::Stepping { .. }, Strategy::BlueGreen { .. }) => "canary",
+            (Phase::Previewing { .. }, Strategy::Canary { .. }) => "blueGreen",
+            (_, Strategy::Canary { .. } | Strategy::BlueGreen { .. }) => return None,
+        };
+        Some(self.abort_carrying(format!("the strategy is no longer {other}"), 100))
     }
 
     /// Starts the spec's target as the candidate.
@@ -145,11 +154,18 @@ impl Look<'_> {
             .retired
             .iter()
             .any(|retired| retired.revision == target && retired.keep_until > self.now);
+        let had = state
+            .retired
+            .iter()
+            .find(|retired| retired.revision == target)
+            .map_or(0, |retired| retired.replicas);
         state.retired.retain(|retired| retired.revision != target);
-        if state.retired.len() > RETIRED_MAX {
+        let poll = Some(self.now.plus(MOVING_POLL_MS));
+        // One place stays free, for the revision that this start replaces in the end.
+        if state.retired.len() >= RETIRED_MAX {
             return hold(
                 format!("{RETIRED_MAX} old revisions are still emptying; {target} waits"),
-                Some(self.now.plus(MOVING_POLL_MS)),
+                poll,
             );
         }
         let since = self.now;
@@ -159,9 +175,12 @@ impl Look<'_> {
                 since,
                 weight: 0,
             },
-            Strategy::Canary { .. } => Phase::Stepping {
+            Strategy::Canary { steps } => Phase::Stepping {
                 step: 0,
-                stage: Stage::Scaling,
+                stage: match steps.first() {
+                    Some(CanaryStep::Pause { .. }) => Stage::Moving,
+                    Some(CanaryStep::SetWeight { .. }) | None => Stage::Scaling,
+                },
                 since,
             },
             // Back within the delay: its pods are still up, nobody needs a preview of what served a moment ago.
@@ -174,16 +193,33 @@ impl Look<'_> {
         };
         state.candidate = Some(target.clone());
         state.attempt = 1;
+        let shrinks = candidate_size(self.spec, &state) < had;
+        if shrinks && self.spec.sessions.is_some() && self.sessions(&target) != Count::Known(0) {
+            // As a candidate it would have fewer pods, and the sessions on the others would be cut.
+            return hold(
+                format!(
+                    "revision {target} is still emptying from its last time; it starts again when it is empty"
+                ),
+                poll,
+            );
+        }
         self.go(state, reason, format!("revision {target} is on its way in"))
     }
 
     pub(super) fn abort(&self, reason: String) -> Verdict {
-        let share = match &self.state.phase {
-            Phase::Promoting {
-                stage: Stage::Moving, ..
-            } => 100,
-            _ => weight(self.spec, self.state),
+        let share = weight(self.spec, self.state);
+        let candidate = self.candidate();
+        let live = match self.sessions(&candidate) {
+            Count::Known(live) => live > 0,
+            // Pods that were never ready have no sessions to lose, and will never answer.
+            Count::Unknown => self.ready(&candidate) > 0,
         };
+        let carries = share > 0 || (self.spec.sessions.is_some() && live);
+        let pods = share_of_size(self.spec, candidate_size(self.spec, self.state));
+        self.abort_carrying(reason, if carries { share.max(pods) } else { 0 })
+    }
+
+    fn abort_carrying(&self, reason: String, share: u8) -> Verdict {
         let state = State {
             phase: Phase::Aborting {
                 reason: reason.clone(),
@@ -201,12 +237,15 @@ impl Look<'_> {
         Verdict::Go { state, note }
     }
 
-    pub(super) fn retire(&self, revision: Revision, replicas: u32, delay_ms: i64) -> Retired {
-        Retired {
-            revision,
-            since: self.now,
-            keep_until: self.now.plus(delay_ms),
-            replicas,
+    /// Puts a revision on its way out. One that has no pods is out already.
+    pub(super) fn retire(&self, state: &mut State, revision: Revision, replicas: u32, delay_ms: i64) {
+        if replicas > 0 {
+            state.retired.push(Retired {
+                revision,
+                since: self.now,
+                keep_until: self.now.plus(delay_ms),
+                replicas,
+            });
         }
     }
 

@@ -27,6 +27,10 @@ pub fn desired(spec: &Spec, state: &State) -> Desired {
         .collect();
     if spec.sessions.is_some() {
         empty_retired(&mut world, state);
+        let live = &world.pinned;
+        world
+            .moves
+            .retain(|order| live.contains(&order.from) && live.contains(&order.to));
     }
     world
 }
@@ -42,7 +46,8 @@ fn both(world: &mut Desired, spec: &Spec, state: &State, stable: &Revision, cand
     let size = candidate_size(spec, state);
     world.workloads.insert(stable.clone(), stable_size(spec, state));
     world.weights.insert(stable.clone(), 100 - share.min(100));
-    if size > 0 {
+    let out = matches!(state.phase, Phase::Aborting { .. } | Phase::Aborted { .. });
+    if size > 0 || !out {
         world.workloads.insert(candidate.clone(), size);
         world.weights.insert(candidate.clone(), share.min(100));
     }

@@ -79,14 +79,21 @@ pub(super) fn carrying(spec: &Spec, weight: u8) -> u32 {
     u32::try_from(size).unwrap_or(u32::MAX).min(spec.replicas)
 }
 
+/// The least share whose pods are at least `size`.
+pub(super) fn share_of_size(spec: &Spec, size: u32) -> u8 {
+    (0..=100)
+        .find(|share| carrying(spec, *share) >= size)
+        .unwrap_or(100)
+}
+
 /// Pods of the candidate that the persisted state asks for.
 pub(super) fn candidate_size(spec: &Spec, state: &State) -> u32 {
     match &state.phase {
         Phase::Initializing { .. } | Phase::Promoting { .. } => spec.replicas,
         Phase::Stepping { step, stage, .. } => {
             let asked = step_weight(spec, *step);
-            // A step that lowers the weight keeps the pods until the sessions have left.
-            let carried = if *stage == Stage::Scaling {
+            // A step that lowers the weight keeps the pods until the sessions have left: one step longer.
+            let carried = if *stage == Stage::Scaling || spec.sessions.is_some() {
                 asked.max(weight_before(spec, *step))
             } else {
                 asked
@@ -109,6 +116,10 @@ pub(super) fn candidate_size(spec: &Spec, state: &State) -> u32 {
 pub(super) fn stable_size(spec: &Spec, state: &State) -> u32 {
     let by_ratio = spec.traffic == Traffic::Service && matches!(spec.strategy, Strategy::Canary { .. });
     match &state.phase {
+        // Likewise: sessions leave its pods first, then the pods go.
+        Phase::Stepping { step, .. } if by_ratio && spec.sessions.is_some() => {
+            shrunk(spec, weight(spec, state).min(weight_before(spec, *step)))
+        }
         Phase::Stepping { .. } if by_ratio => shrunk(spec, weight(spec, state)),
         Phase::Promoting { weight, .. } if by_ratio => shrunk(spec, *weight),
         _ => spec.replicas,

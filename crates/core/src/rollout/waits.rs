@@ -1,0 +1,81 @@
+//! What the phases wait for.
+
+use std::collections::BTreeMap;
+
+use super::advance::{Look, MOVING_POLL_MS, SCALING_POLL_MS, Verdict, hold};
+use super::desired::desired;
+use super::model::{Millis, Revision, Routed, Through, Traffic};
+use super::sizes::candidate_size;
+use super::text::span;
+
+impl Look<'_> {
+    pub(super) fn promotion(&self) -> Option<Through> {
+        let candidate = self.candidate();
+        self.spec
+            .promotion
+            .as_ref()
+            .filter(|order| order.revision == candidate)
+            .map(|order| order.through)
+    }
+
+    pub(super) fn promoted_fully(&self) -> bool {
+        self.promotion() == Some(Through::Full)
+    }
+
+    /// `None` once the candidate has the pods that this state asks for.
+    pub(super) fn scaled(&self, since: Millis, place: &str) -> Option<Verdict> {
+        let candidate = self.candidate();
+        let (ready, asked) = (self.ready(&candidate), candidate_size(self.spec, self.state));
+        if ready >= asked {
+            return None;
+        }
+        let end = since.plus(self.spec.progress_deadline_ms);
+        if self.now >= end {
+            let after = span(self.spec.progress_deadline_ms);
+            return Some(self.abort(format!(
+                "candidate {candidate}: {ready} of {asked} pods ready after {after}"
+            )));
+        }
+        let wake = self.now.plus(SCALING_POLL_MS).min(end);
+        Some(hold(
+            format!("{place}{ready} of {asked} candidate pods ready"),
+            Some(wake),
+        ))
+    }
+
+    /// `None` once the weights of this state are in force.
+    pub(super) fn routed(&self, since: Millis, place: &str) -> Option<Verdict> {
+        if self.in_force() {
+            return None;
+        }
+        let end = since.plus(self.spec.progress_deadline_ms);
+        if self.now >= end {
+            return Some(self.abort(format!(
+                "the gateway did not take the route within {}",
+                span(self.spec.progress_deadline_ms)
+            )));
+        }
+        Some(hold(
+            format!("{place}waiting for the gateway to take the route"),
+            Some(self.now.plus(MOVING_POLL_MS).min(end)),
+        ))
+    }
+
+    pub(super) fn in_force(&self) -> bool {
+        let weighty = |weights: &BTreeMap<Revision, u8>| -> BTreeMap<Revision, u8> {
+            weights
+                .iter()
+                .filter(|(_, weight)| **weight > 0)
+                .map(|(revision, weight)| (revision.clone(), *weight))
+                .collect()
+        };
+        match (&self.spec.traffic, &self.seen.routed) {
+            // A Service has no report of its own: ready pods behind its selector are all there is.
+            (Traffic::Service, _) => true,
+            (Traffic::Gateway, Routed::Unknown) => false,
+            (Traffic::Gateway, Routed::Known(weights)) => {
+                weighty(weights) == weighty(&desired(self.spec, self.state).weights)
+            }
+        }
+    }
+}
