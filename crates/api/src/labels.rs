@@ -12,6 +12,12 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const MANAGER: &str = "pointsman";
 /// Annotation on a child workload: the ordinal of its revision, for history and undo.
 pub const ORDINAL: &str = "pointsman.dev/ordinal";
+/// Annotation on a child workload: the pod template of its revision as the owner wrote it, in JSON, for undo.
+pub const TEMPLATE: &str = "pointsman.dev/template";
+/// Annotation on a child workload: the ports of its revision, in JSON.
+pub const PORTS: &str = "pointsman.dev/ports";
+/// Annotation on the Secret of the control port: when its newest token was made, in milliseconds since 1970.
+pub const ROTATED: &str = "pointsman.dev/rotated-ms";
 /// Environment variable in every container of a pod: its revision.
 pub const REVISION_VARIABLE: &str = "POINTSMAN_REVISION";
 /// Environment variable in every container of a pod: `host:port` of the headless Service of its peers.
@@ -20,5 +26,7 @@ pub const PEERS_VARIABLE: &str = "POINTSMAN_PEERS_DNS";
 pub const TOKEN_FILE_VARIABLE: &str = "POINTSMAN_CONTROL_TOKEN_FILE";
 /// Where the Secret of the control port is mounted.
 pub const TOKEN_DIRECTORY: &str = "/var/run/pointsman";
+/// Key in that Secret, and so the file's name: one token a line, the first is used, all are accepted.
+pub const TOKEN_FILE: &str = "token";
 /// Query parameter by which a moved client asks for a revision.
 pub const REVISION_PARAMETER: &str = "pointsman-revision";

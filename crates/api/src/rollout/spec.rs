@@ -31,7 +31,8 @@ use crate::duration::PATTERN;
     printcolumn(name = "Drained", type_ = "integer", json_path = ".status.sessions.drained", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = ("self.metadata.name.size() <= 46", "metadata.name: at most 46 characters, because Services are named <name>-<revision>")
+    validation = ("self.metadata.name.size() <= 46", "metadata.name: at most 46 characters, because Services are named <name>-<revision>"),
+    validation = ("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')", "metadata.name: lower-case letters, digits and '-', starting with a letter, because Services are named after it")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(

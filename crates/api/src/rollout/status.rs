@@ -130,6 +130,9 @@ pub struct Memory {
     /// How often the candidate was tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<i32>,
+    /// Share that the candidate carries while it is promoted or aborted, in percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<i32>,
     /// Revisions on their way out, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
@@ -154,6 +157,9 @@ pub struct RetiredRevision {
     pub revision: String,
     /// Since when, in milliseconds since 1970.
     pub since_ms: i64,
-    /// Kept at full size until then.
+    /// Kept until then, so that going back is instant.
     pub keep_until_ms: i64,
+    /// Pods it keeps while it is on its way out.
+    #[serde(default)]
+    pub replicas: i32,
 }
