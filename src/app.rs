@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use futures::{FutureExt as _, StreamExt as _};
+use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::Api;
@@ -213,6 +213,7 @@ fn controller(
         leadership: leadership.clone(),
         metrics: metrics.clone(),
         backoffs: crate::kubernetes::backoff::Backoffs::default(),
+        filled: AtomicBool::new(false),
         notes: std::sync::Mutex::default(),
     });
     let (rollouts, reader) = watched.rollouts;
@@ -237,25 +238,21 @@ fn controller(
         controller = controller.owns_stream_with(routes, rollout::build::http_route::resource());
     }
     tokio::spawn(forget(Arc::clone(&context), reader.clone()));
-    let full = {
-        let stores = watched.stores;
-        let reader = reader.clone();
-        async move {
-            let _ = reader.wait_until_ready().await;
-            stores.wait_until_ready().await;
-        }
-    };
-    let filled = full.shared();
     let running = {
-        let filled = filled.clone();
+        let context = Arc::clone(&context);
         async move {
-            // Without its children a rollout looks as if it had none.
-            filled.await;
             controller
                 .run(rollout::reconcile, rollout::on_error, context)
                 .for_each(|_| futures::future::ready(()))
                 .await;
         }
+    };
+    let stores = watched.stores;
+    // The watches run with the controller, so this ends only while that is polled. A store wakes only the last of those
+    // who wait for it, and for the Rollouts that is the controller itself: here nobody may wait for them.
+    let filled = async move {
+        stores.wait_until_ready().await;
+        context.filled.store(true, Ordering::Relaxed);
     };
     (running, filled)
 }

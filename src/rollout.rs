@@ -14,6 +14,7 @@ pub mod status;
 pub mod validate;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -61,6 +62,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// Consecutive errors.
     pub backoffs: Backoffs,
+    /// True once every watch has its first list: before that a rollout looks as if it had no children.
+    pub filled: AtomicBool,
     /// Per UID what this process knows beyond `.status`; losing it costs a repeated look, no more.
     pub notes: Mutex<BTreeMap<String, Known>>,
 }
@@ -85,6 +88,9 @@ pub async fn reconcile(
 ) -> Result<Action, Error> {
     if !context.leadership.leads() {
         return Ok(Action::await_change());
+    }
+    if !context.filled.load(Ordering::Relaxed) {
+        return Ok(Action::requeue(SOON));
     }
     let timer = context
         .metrics
