@@ -38,6 +38,7 @@ pub fn read(status: Option<&api::RolloutStatus>) -> Result<core::State, Invalid>
         candidate,
         retired: memory.retired.iter().map(retired).collect(),
         attempt: memory.attempt.map_or(0, unsigned),
+        paused_since: memory.paused_since_ms.map(core::Millis),
     })
 }
 
@@ -51,6 +52,7 @@ fn phase(status: &api::RolloutStatus, memory: &api::Memory) -> Result<core::Phas
     let stage = || match memory.stage {
         Some(api::StageName::Scaling) => Ok(core::Stage::Scaling),
         Some(api::StageName::Moving) => Ok(core::Stage::Moving),
+        Some(api::StageName::Recovering) => Ok(core::Stage::Recovering),
         None => Err(lost("memory.stage")),
     };
     let weight = || percent(memory.weight).ok_or_else(|| lost("memory.weight"));
@@ -122,6 +124,7 @@ pub fn signed(number: u32) -> i32 {
 pub fn write(state: &core::State) -> api::RolloutStatus {
     let mut memory = api::Memory {
         attempt: (state.attempt > 0).then(|| signed(state.attempt)),
+        paused_since_ms: state.paused_since.map(|since| since.0),
         retired: state
             .retired
             .iter()
@@ -138,6 +141,7 @@ pub fn write(state: &core::State) -> api::RolloutStatus {
     let stage_name = |stage: &core::Stage| match stage {
         core::Stage::Scaling => api::StageName::Scaling,
         core::Stage::Moving => api::StageName::Moving,
+        core::Stage::Recovering => api::StageName::Recovering,
     };
     let name = match &state.phase {
         core::Phase::Pending => api::PhaseName::Pending,
@@ -199,7 +203,11 @@ mod tests {
 
     fn phase() -> impl Strategy<Value = core::Phase> {
         let time = (0_i64..1_000_000).prop_map(core::Millis);
-        let stage = prop_oneof![Just(core::Stage::Scaling), Just(core::Stage::Moving)];
+        let stage = prop_oneof![
+            Just(core::Stage::Scaling),
+            Just(core::Stage::Moving),
+            Just(core::Stage::Recovering)
+        ];
         prop_oneof![
             Just(core::Phase::Pending),
             Just(core::Phase::Stable),
@@ -227,6 +235,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read(phase in phase(), stable in revision(), candidate in revision(), attempt in 0_u32..9,
+            paused in prop::option::of(0_i64..99),
             retired in prop::collection::vec((revision(), 0_i64..99, 0_i64..99, 0_u32..9), 0..3)) {
             let state = core::State {
                 phase,
@@ -236,6 +245,7 @@ mod tests {
                     revision, since: core::Millis(since), keep_until: core::Millis(keep), replicas,
                 }).collect(),
                 attempt,
+                paused_since: paused.map(core::Millis),
             };
             let json = serde_json::to_string(&write(&state)).unwrap();
             let status: api::RolloutStatus = serde_json::from_str(&json).unwrap();

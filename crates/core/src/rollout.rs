@@ -6,11 +6,14 @@
 
 mod advance;
 mod canary;
+mod clock;
 mod desired;
 mod model;
 mod rest;
+mod retired;
 mod shed;
 mod sizes;
+mod start;
 mod takeover;
 mod text;
 mod waits;

@@ -115,7 +115,7 @@ pub struct SessionCounts {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Memory {
-    /// What the step waits for: `scaling` or `moving`.
+    /// What the step waits for: `scaling`, `moving` or `recovering`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<StageName>,
     /// Start of the present phase or stage, in milliseconds since 1970.
@@ -130,6 +130,9 @@ pub struct Memory {
     /// How often the candidate was tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<i32>,
+    /// Since when `spec.paused` holds everything, in milliseconds since 1970; the other times stand still since then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_since_ms: Option<i64>,
     /// Share that the candidate carries while it is promoted or aborted, in percent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<i32>,
@@ -147,6 +150,8 @@ pub enum StageName {
     Scaling,
     /// Routes and sessions.
     Moving,
+    /// Pods of the candidate to come back; it has no traffic until then.
+    Recovering,
 }
 
 /// A revision on its way out.

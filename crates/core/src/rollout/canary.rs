@@ -2,7 +2,8 @@
 
 use super::advance::{Look, MOVING_POLL_MS, Verdict, hold};
 use super::model::{CanaryStep, Count, Millis, Note, Phase, Stage, State, Strategy, Through};
-use super::sizes::{moves_sessions, step_weight};
+use super::sizes::{by_ratio, moves_sessions, step_weight};
+use super::start::first_stage;
 use super::text::span;
 
 /// Where the live sessions are, against where they should be.
@@ -21,30 +22,85 @@ impl Look<'_> {
             return self.promote("promoted by spec.promotion");
         }
         let total = steps.len();
-        let Some(this) = usize::try_from(step).ok().and_then(|index| steps.get(index)) else {
-            return self.promote("all steps are done");
-        };
         let place = format!("step {} of {total}", step.saturating_add(1));
+        let Some(this) = usize::try_from(step).ok().and_then(|index| steps.get(index)) else {
+            return self.steps_changed(steps);
+        };
+        if stage == Stage::Recovering {
+            return self
+                .scaled(since, &format!("{place}: no traffic until its pods are back: "))
+                .unwrap_or_else(|| {
+                    self.stage(
+                        step,
+                        first_stage(this),
+                        "CandidateBack",
+                        format!("{place}: candidate is back"),
+                    )
+                });
+        }
+        if self.lost() {
+            return self.stop_traffic(Phase::Stepping {
+                step,
+                stage: Stage::Recovering,
+                since: self.now,
+            });
+        }
+        if self.promoted_fully() {
+            return self.promote("promoted by spec.promotion");
+        }
         match (this, stage) {
             (CanaryStep::Pause { duration_ms }, _) => self.pausing(step, *duration_ms, since, &place),
             (CanaryStep::SetWeight { percent, .. }, Stage::Scaling) => {
-                match self.scaled(since, &format!("{place}: ")) {
-                    Some(verdict) => verdict,
-                    None => {
-                        let phase = Phase::Stepping {
-                            step,
-                            stage: Stage::Moving,
-                            since: self.now,
-                        };
-                        let state = State {
-                            phase,
-                            ..self.state.clone()
-                        };
-                        self.go(state, "WeightSet", format!("{place}: weight {percent} %"))
-                    }
+                if let Some(verdict) = self.scaled(since, &format!("{place}: ")) {
+                    return verdict;
                 }
+                if *percent > 0 && by_ratio(self.spec) && !self.state.retired.is_empty() {
+                    return hold(
+                        format!(
+                            "{place}: an old revision is still emptying; a Service cannot leave it out of a canary"
+                        ),
+                        Some(self.now.plus(MOVING_POLL_MS)),
+                    );
+                }
+                self.stage(
+                    step,
+                    Stage::Moving,
+                    "WeightSet",
+                    format!("{place}: weight {percent} %"),
+                )
             }
-            (CanaryStep::SetWeight { .. }, Stage::Moving) => self.moving(step, since, &place),
+            (CanaryStep::SetWeight { .. }, _) => self.moving(step, since, &place),
+        }
+    }
+
+    fn stage(&self, step: u32, stage: Stage, reason: &'static str, text: String) -> Verdict {
+        let phase = Phase::Stepping {
+            step,
+            stage,
+            since: self.now,
+        };
+        let state = State {
+            phase,
+            ..self.state.clone()
+        };
+        self.go(state, reason, text)
+    }
+
+    /// The steps were edited, and this one is gone. Going on as if all were done would promote what nobody promoted.
+    fn steps_changed(&self, steps: &[CanaryStep]) -> Verdict {
+        let last = u32::try_from(steps.len()).unwrap_or(u32::MAX).checked_sub(1);
+        match (last, steps.last()) {
+            (Some(index), Some(step)) => self.stage(
+                index,
+                first_stage(step),
+                "StepsChanged",
+                format!(
+                    "the steps were changed; going on at the last one, step {} of {}",
+                    steps.len(),
+                    steps.len()
+                ),
+            ),
+            _ => self.promote("the steps were taken out of the spec"),
         }
     }
 
@@ -53,6 +109,9 @@ impl Look<'_> {
             Through::Full => true,
             Through::Step(last) => step <= last,
         });
+        if let Some(verdict) = self.short_of_pods(place) {
+            return verdict;
+        }
         match duration_ms {
             _ if released => self.next(step, &format!("{place}: pause ended by spec.promotion")),
             Some(duration_ms) if self.now >= since.plus(duration_ms) => {
@@ -75,6 +134,9 @@ impl Look<'_> {
 
     fn moving(&self, step: u32, since: Millis, place: &str) -> Verdict {
         if let Some(verdict) = self.routed(since, &format!("{place}: ")) {
+            return verdict;
+        }
+        if let Some(verdict) = self.short_of_pods(place) {
             return verdict;
         }
         if !moves_sessions(self.spec, step) {
@@ -101,7 +163,11 @@ impl Look<'_> {
                 )
             }
             Share::Short(live) => hold(
-                format!("{place}: moving sessions to {}: {live}", self.candidate()),
+                format!(
+                    "{place}: moving sessions to {}: {live}{}",
+                    self.candidate(),
+                    self.by_chance()
+                ),
                 poll,
             ),
             Share::Unknown => {
@@ -136,22 +202,17 @@ impl Look<'_> {
             return self.promote(&note.text);
         };
         let step = done.saturating_add(1);
+        let since = self.now;
         let phase = match usize::try_from(step).ok().and_then(|index| steps.get(index)) {
             None => Phase::Promoting {
                 stage: Stage::Scaling,
-                since: self.now,
+                since,
                 weight: step_weight(self.spec, done),
             },
-            // A pause changes nothing, so it has nothing to scale for.
-            Some(CanaryStep::Pause { .. }) => Phase::Stepping {
+            Some(next) => Phase::Stepping {
                 step,
-                stage: Stage::Moving,
-                since: self.now,
-            },
-            Some(CanaryStep::SetWeight { .. }) => Phase::Stepping {
-                step,
-                stage: Stage::Scaling,
-                since: self.now,
+                stage: first_stage(next),
+                since,
             },
         };
         Verdict::Go {
@@ -163,17 +224,21 @@ impl Look<'_> {
         }
     }
 
-    /// Within two points, or half a session when there are few.
+    /// Within two points of all live sessions, or half a session when there are few.
     fn share(&self, asked: u8) -> Share {
-        let stable = self
-            .state
-            .stable
-            .as_ref()
-            .map_or(Count::Known(0), |stable| self.sessions(stable));
-        let (Count::Known(old), Count::Known(new)) = (stable, self.sessions(&self.candidate())) else {
+        let new = self.sessions(&self.candidate());
+        let retired = self.state.retired.iter().map(|retired| &retired.revision);
+        let others = retired.chain(self.state.stable.as_ref());
+        let total = others
+            .map(|revision| self.sessions(revision))
+            .chain([new])
+            .try_fold(0_i64, |sum, count| match count {
+                Count::Known(open) => Some(sum.saturating_add(i64::from(open))),
+                Count::Unknown => None,
+            });
+        let (Count::Known(new), Some(total)) = (new, total) else {
             return Share::Unknown;
         };
-        let total = i64::from(old).saturating_add(i64::from(new));
         let off = i64::from(new)
             .saturating_mul(100)
             .saturating_sub(total.saturating_mul(i64::from(asked)))

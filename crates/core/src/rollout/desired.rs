@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{Desired, Move, Phase, Revision, Spec, Stage, State, Strategy, Traffic};
-use super::sizes::{candidate_size, moves_sessions, stable_size, weight};
+use super::model::{Desired, Move, Phase, Revision, Spec, Stage, State, Strategy};
+use super::sizes::{by_ratio, candidate_size, moves_sessions, stable_size, weight};
 
 /// The world that `state`, as persisted, asks for. It never looks at anything else, so it may be applied again at any
 /// time, by anybody who can read the state.
@@ -11,28 +11,56 @@ use super::sizes::{candidate_size, moves_sessions, stable_size, weight};
 pub fn desired(spec: &Spec, state: &State) -> Desired {
     let mut world = Desired::default();
     for retired in &state.retired {
-        world.workloads.insert(retired.revision.clone(), retired.replicas);
+        // With nobody to take its sessions there is nothing to wait for.
+        let size = if spec.replicas == 0 { 0 } else { retired.replicas };
+        world.workloads.insert(retired.revision.clone(), size);
     }
     match (&state.stable, &state.candidate) {
         (None, None) => {}
-        (None, Some(only)) => sole(&mut world, only, spec.replicas),
-        (Some(only), None) => sole(&mut world, only, spec.replicas),
+        (None, Some(only)) | (Some(only), None) => sole(&mut world, only, spec.replicas),
         (Some(stable), Some(candidate)) => both(&mut world, spec, state, stable, candidate),
     }
-    world.pinned = world
-        .workloads
-        .iter()
-        .filter(|(_, replicas)| **replicas > 0)
-        .map(|(revision, _)| revision.clone())
+    let has_pods =
+        |world: &Desired, revision: &Revision| world.workloads.get(revision).is_some_and(|size| *size > 0);
+    let closed = closed(spec, state);
+    let welcoming = [&state.stable, &state.candidate].into_iter().flatten();
+    world.pinned = welcoming
+        .filter(|revision| Some(*revision) != closed && has_pods(&world, revision))
+        .cloned()
         .collect();
-    if spec.sessions.is_some() {
-        empty_retired(&mut world, state);
-        let live = &world.pinned;
-        world
-            .moves
-            .retain(|order| live.contains(&order.from) && live.contains(&order.to));
+    if spec.sessions.is_some() && state.paused_since.is_none() {
+        empty_retired(&mut world, spec, state);
+        let moves = std::mem::take(&mut world.moves);
+        world.moves = moves
+            .into_iter()
+            .filter(|order| has_pods(&world, &order.from) && world.pinned.contains(&order.to))
+            .collect();
+    } else {
+        world.moves.clear();
     }
     world
+}
+
+/// The one of the two revisions that takes nobody any more: who comes back to it is better off where the weights say,
+/// or would be moved once more.
+fn closed<'a>(spec: &Spec, state: &'a State) -> Option<&'a Revision> {
+    match &state.phase {
+        Phase::Stepping {
+            stage: Stage::Recovering,
+            ..
+        }
+        | Phase::Promoting {
+            stage: Stage::Recovering,
+            ..
+        }
+        | Phase::Aborting { .. }
+        | Phase::Aborted { .. } => state.candidate.as_ref(),
+        Phase::Promoting {
+            stage: Stage::Moving, ..
+        } => state.stable.as_ref(),
+        Phase::Stepping { .. } if weight(spec, state) >= 100 => state.stable.as_ref(),
+        _ => None,
+    }
 }
 
 fn sole(world: &mut Desired, revision: &Revision, replicas: u32) {
@@ -51,13 +79,12 @@ fn both(world: &mut Desired, spec: &Spec, state: &State, stable: &Revision, cand
         world.workloads.insert(candidate.clone(), size);
         world.weights.insert(candidate.clone(), share.min(100));
     }
-    let by_ratio = spec.traffic == Traffic::Service && matches!(spec.strategy, Strategy::Canary { .. });
     world.selected = match &state.phase {
         Phase::Stepping { .. }
         | Phase::Promoting {
             stage: Stage::Scaling,
             ..
-        } if by_ratio && share > 0 => None,
+        } if by_ratio(spec) && share > 0 && state.retired.is_empty() => None,
         Phase::Promoting {
             stage: Stage::Moving, ..
         } => Some(candidate.clone()),
@@ -75,9 +102,7 @@ fn both(world: &mut Desired, spec: &Spec, state: &State, stable: &Revision, cand
     {
         world.preview = Some(candidate.clone());
     }
-    if spec.sessions.is_some() {
-        world.moves = moves(spec, state, stable, candidate, share);
-    }
+    world.moves = moves(spec, state, stable, candidate, share);
 }
 
 fn moves(spec: &Spec, state: &State, stable: &Revision, candidate: &Revision, share: u8) -> Vec<Move> {
@@ -106,18 +131,12 @@ fn moves(spec: &Spec, state: &State, stable: &Revision, candidate: &Revision, sh
     }
 }
 
-fn empty_retired(world: &mut Desired, state: &State) {
-    let to = match (&state.phase, &state.stable, &state.candidate) {
-        (
-            Phase::Promoting {
-                stage: Stage::Moving, ..
-            },
-            _,
-            Some(candidate),
-        ) => candidate,
-        (_, Some(stable), _) => stable,
-        (_, None, Some(candidate)) => candidate,
-        (_, None, None) => return,
+fn empty_retired(world: &mut Desired, spec: &Spec, state: &State) {
+    let to = match (&state.stable, &state.candidate) {
+        (Some(stable), Some(candidate)) if closed(spec, state) == Some(stable) => candidate,
+        (Some(stable), _) => stable,
+        (None, Some(candidate)) => candidate,
+        (None, None) => return,
     };
     for retired in &state.retired {
         world.moves.push(Move {

@@ -42,7 +42,7 @@ pub struct Spec {
     pub progress_deadline_ms: i64,
     /// Old revisions kept at zero replicas, for undo.
     pub revision_history_limit: u32,
-    /// While true no edge is taken but abort.
+    /// While true no edge is taken but abort, no session is moved, and the clocks of the rollout stand still.
     pub paused: bool,
     /// The owner's order to go on, fenced by revision.
     pub promotion: Option<Promotion>,
@@ -164,6 +164,8 @@ pub struct State {
     pub retired: Vec<Retired>,
     /// How often the present candidate was tried; the fence of [`Retry`].
     pub attempt: u32,
+    /// Set while paused by [`Spec::paused`]: every time above stands still since then.
+    pub paused_since: Option<Millis>,
 }
 
 /// Where a rollout is.
@@ -220,13 +222,16 @@ pub enum Phase {
     },
 }
 
-/// What a step or a promotion waits for, in this order.
+/// What a step or a promotion waits for: scaling, then moving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// Enough candidate pods to be ready; routes are those of the step before.
     Scaling,
     /// Routes to be in force and sessions to be where the weight says (for a pause: the time to pass).
     Moving,
+    /// The candidate lost every ready pod while it had traffic: new connections go to the stable revision until its
+    /// pods are back (then the stage starts over) or the progress deadline passes (then it is aborted).
+    Recovering,
 }
 
 /// A revision on its way out.
@@ -247,7 +252,8 @@ pub struct Retired {
 pub struct Observed {
     /// Pods per revision; a revision without a workload is absent.
     pub pods: BTreeMap<Revision, Pods>,
-    /// Live sessions per revision. Absent or `Unknown`: nobody could count them.
+    /// Live sessions per revision. Absent or `Unknown`: nobody could count them. A pod without a running container
+    /// has no sessions and counts as an answer of 0; otherwise one pod that never starts could hold up a promotion.
     pub sessions: BTreeMap<Revision, Count>,
     /// The weights that are in force, as the gateway reports them.
     pub routed: Routed,
@@ -314,9 +320,11 @@ pub struct Desired {
     pub workloads: BTreeMap<Revision, u32>,
     /// Weights of the route; they add up to 100, or the map is empty when nothing may be routed yet.
     pub weights: BTreeMap<Revision, u8>,
-    /// Revisions with a rule of their own, so that a moved session lands at its first try.
+    /// Revisions with a rule of their own, so that a moved session lands at its first try. A revision that is being
+    /// emptied has none: a client of it that reconnects goes where the weights say.
     pub pinned: BTreeSet<Revision>,
-    /// The one revision that the main Service selects; `None` selects every revision (a canary by replica ratio).
+    /// The one revision that the main Service selects; `None` selects every revision (a canary by replica ratio, and
+    /// only while no third revision has pods).
     pub selected: Option<Revision>,
     /// The revision that the preview Service selects (blue-green); `None`: no preview.
     pub preview: Option<Revision>,
@@ -331,6 +339,7 @@ pub struct Move {
     pub from: Revision,
     /// Where the sessions go.
     pub to: Revision,
-    /// Share of all live sessions (of `from` and `to` together) that stays on `from`, 0 to 100.
+    /// Share of all live sessions (of every revision, those on their way out included) that stays on `from`, 0 to
+    /// 100. What a third revision still holds is on its way to the stable one, so a share of two would be too small.
     pub keep_percent: u8,
 }

@@ -1,12 +1,18 @@
 //! The phases at either end: before the first revision, at rest, and on the way back.
 
-use super::advance::{Look, MOVING_POLL_MS, RETIRED_MAX, SCALING_POLL_MS, Verdict, hold};
-use super::model::{Count, Millis, Note, Phase, Retry, State};
+use super::advance::{Look, MOVING_POLL_MS, RETIRED_MAX, SCALING_POLL_MS, Verdict, WITHDRAWN, hold};
+use super::model::{Count, Millis, Note, Phase, Retry, Revision, State};
 use super::text::span;
 
 impl Look<'_> {
     pub(super) fn initializing(&self, since: Millis) -> Verdict {
         let candidate = self.candidate();
+        if self.spec.target != candidate && self.adopted(&candidate) {
+            return self.adopt(
+                candidate.clone(),
+                format!("revision {candidate} serves, though not in full; it is what a new one is measured against"),
+            );
+        }
         if self.spec.target != candidate {
             let mut state = self.state.clone();
             state
@@ -23,6 +29,7 @@ impl Look<'_> {
                 );
             }
             state.candidate = Some(self.spec.target.clone());
+            state.attempt = self.attempt();
             state.phase = Phase::Initializing { since: self.now };
             return self.go(
                 state,
@@ -30,15 +37,17 @@ impl Look<'_> {
                 format!("first revision is now {}", self.spec.target),
             );
         }
+        if let Some(reason) = self.aborted_by_owner(&candidate) {
+            return hold(
+                format!(
+                    "abort asked for ({reason}), but before {candidate} there was no revision to go back to; change the template"
+                ),
+                None,
+            );
+        }
         let ready = self.ready(&candidate);
-        if ready >= self.spec.replicas {
-            let state = State {
-                phase: Phase::Stable,
-                stable: Some(candidate.clone()),
-                candidate: None,
-                ..self.state.clone()
-            };
-            return self.go(state, "Stable", format!("revision {candidate} serves"));
+        if ready >= self.spec.replicas && self.in_force() {
+            return self.adopt(candidate.clone(), format!("revision {candidate} serves"));
         }
         let late = self.now > since.plus(self.spec.progress_deadline_ms);
         let after = if late {
@@ -46,13 +55,30 @@ impl Look<'_> {
         } else {
             String::new()
         };
+        let waits = if ready >= self.spec.replicas {
+            "waiting for the gateway to take the route".to_owned()
+        } else {
+            format!("{ready} of {} pods ready", self.spec.replicas)
+        };
         hold(
-            format!(
-                "first revision {candidate}: {ready} of {} pods ready{after}",
-                self.spec.replicas
-            ),
+            format!("first revision {candidate}: {waits}{after}"),
             Some(self.now.plus(SCALING_POLL_MS)),
         )
+    }
+
+    /// A first revision that serves somebody is not thrown away for the next one; unless its owner gave it up.
+    fn adopted(&self, candidate: &Revision) -> bool {
+        self.ready(candidate) > 0 && self.spec.replicas > 0 && self.aborted_by_owner(candidate).is_none()
+    }
+
+    fn adopt(&self, candidate: Revision, text: String) -> Verdict {
+        let state = State {
+            phase: Phase::Stable,
+            stable: Some(candidate),
+            candidate: None,
+            ..self.state.clone()
+        };
+        self.go(state, "Stable", text)
     }
 
     pub(super) fn stable(&self) -> Verdict {
@@ -62,7 +88,11 @@ impl Look<'_> {
         if self.spec.target != *stable {
             return self.start(self.state.clone(), "RolloutStarted");
         }
-        hold(format!("revision {stable} serves"), None)
+        let too_late = match self.aborted_by_owner(stable) {
+            Some(_) => "; spec.abort names it, but it is stable: kubectl pointsman undo goes back",
+            None => "",
+        };
+        hold(format!("revision {stable} serves{too_late}"), None)
     }
 
     pub(super) fn aborting(&self, reason: &str, since: Millis, weight: u8) -> Verdict {
@@ -72,9 +102,20 @@ impl Look<'_> {
             .sessions
             .map_or(self.spec.progress_deadline_ms, |drain| drain.deadline_ms);
         let late = self.now >= since.plus(deadline_ms);
-        let nothing_to_move = weight == 0 || self.spec.sessions.is_none();
-        let empty = nothing_to_move || self.sessions(&candidate) == Count::Known(0);
-        if (empty && self.in_force()) || late {
+        let sessions = self.sessions(&candidate);
+        let empty = weight == 0 || self.spec.sessions.is_none() || sessions == Count::Known(0);
+        let left = match sessions {
+            Count::Known(left) => format!("{left} sessions still on {candidate}"),
+            Count::Unknown => format!("sessions of {candidate} cannot be counted"),
+        };
+        // Pods behind a route that is still in force would take traffic with them, so the deadline is not for them.
+        let unrouted = weight == 0 || self.in_force();
+        if unrouted && (empty || late) {
+            let at_deadline = if empty {
+                String::new()
+            } else {
+                format!(" (deadline of {} passed, {left})", span(deadline_ms))
+            };
             let state = State {
                 phase: Phase::Aborted {
                     reason: reason.to_owned(),
@@ -84,18 +125,18 @@ impl Look<'_> {
             let note = Note {
                 reason: "Aborted",
                 warning: true,
-                text: format!("revision {candidate} is out: {reason}"),
+                text: format!("revision {candidate} is out{at_deadline}: {reason}"),
             };
             return Verdict::Go { state, note };
         }
-        let waits = match self.sessions(&candidate) {
-            _ if empty => "waiting for the gateway to take the route".to_owned(),
-            Count::Known(left) => format!("{left} sessions still on {candidate}"),
-            Count::Unknown => format!("sessions of {candidate} cannot be counted"),
+        let rest = span(since.plus(deadline_ms).0.saturating_sub(self.now.0));
+        let waits = if unrouted {
+            format!("{left}, at most {rest} more{}", self.by_chance())
+        } else {
+            format!("waiting for the gateway to take the route; pods of {candidate} stay until then")
         };
-        let left = span(since.plus(deadline_ms).0.saturating_sub(self.now.0));
         hold(
-            format!("aborting ({reason}): {waits}, at most {left} more"),
+            format!("aborting ({reason}): {waits}"),
             Some(self.now.plus(MOVING_POLL_MS)),
         )
     }
@@ -114,35 +155,25 @@ impl Look<'_> {
                 format!("revision {} serves, as the spec asks again", self.spec.target),
             );
         }
-        if self.spec.target != candidate {
+        let withdrawn = reason == WITHDRAWN && self.aborted_by_owner(&candidate).is_none();
+        if self.spec.target != candidate || withdrawn {
             return self.start(self.state.clone(), "RolloutStarted");
         }
         let again = |retry: &&Retry| retry.revision == candidate && retry.attempt > self.state.attempt;
-        let Some(retry) = self.spec.retry.as_ref().filter(again) else {
+        if self.spec.retry.as_ref().filter(again).is_none() {
             return hold(
                 format!(
                     "revision {candidate} was aborted: {reason}; kubectl pointsman retry tries it again, undo goes back"
                 ),
                 None,
             );
-        };
-        if self
-            .spec
-            .abort
-            .as_ref()
-            .is_some_and(|abort| abort.revision == candidate)
-        {
+        }
+        if self.aborted_by_owner(&candidate).is_some() {
             return hold(
                 "retry is asked for, but spec.abort still names this revision; remove spec.abort".to_owned(),
                 None,
             );
         }
-        match self.start(self.state.clone(), "RolloutStarted") {
-            Verdict::Go { mut state, note } => {
-                state.attempt = retry.attempt;
-                Verdict::Go { state, note }
-            }
-            held @ Verdict::Hold { .. } => held,
-        }
+        self.start(self.state.clone(), "RolloutStarted")
     }
 }

@@ -59,11 +59,41 @@ pub fn weight(spec: &Spec, state: &State) -> u8 {
         | Phase::Promoting {
             stage: Stage::Moving, ..
         } => 100,
+        // Nothing of it is ready: new connections go to the stable revision.
+        Phase::Stepping {
+            stage: Stage::Recovering,
+            ..
+        }
+        | Phase::Promoting {
+            stage: Stage::Recovering,
+            ..
+        } => 0,
         Phase::Pending
         | Phase::Stable
         | Phase::Previewing { .. }
         | Phase::Aborting { .. }
         | Phase::Aborted { .. } => 0,
+    }
+}
+
+/// True when the numbers of pods are the weight.
+pub(super) fn by_ratio(spec: &Spec) -> bool {
+    spec.traffic == Traffic::Service && matches!(spec.strategy, Strategy::Canary { .. })
+}
+
+/// The highest share that may be in force or have sessions, now or until a moment ago.
+pub(super) fn carried(spec: &Spec, state: &State) -> u8 {
+    match &state.phase {
+        Phase::Stepping {
+            step,
+            stage: Stage::Moving | Stage::Recovering,
+            ..
+        } => step_weight(spec, *step).max(weight_before(spec, *step)),
+        Phase::Promoting {
+            stage: Stage::Moving | Stage::Recovering,
+            ..
+        } => 100,
+        _ => weight(spec, state),
     }
 }
 
@@ -93,7 +123,7 @@ pub(super) fn candidate_size(spec: &Spec, state: &State) -> u32 {
         Phase::Stepping { step, stage, .. } => {
             let asked = step_weight(spec, *step);
             // A step that lowers the weight keeps the pods until the sessions have left: one step longer.
-            let carried = if *stage == Stage::Scaling || spec.sessions.is_some() {
+            let carried = if *stage != Stage::Moving || spec.sessions.is_some() {
                 asked.max(weight_before(spec, *step))
             } else {
                 asked
@@ -114,13 +144,17 @@ pub(super) fn candidate_size(spec: &Spec, state: &State) -> u32 {
 
 /// Pods of the stable revision that the persisted state asks for.
 pub(super) fn stable_size(spec: &Spec, state: &State) -> u32 {
-    let by_ratio = spec.traffic == Traffic::Service && matches!(spec.strategy, Strategy::Canary { .. });
+    let by_ratio = by_ratio(spec);
     match &state.phase {
         // Likewise: sessions leave its pods first, then the pods go.
         Phase::Stepping { step, .. } if by_ratio && spec.sessions.is_some() => {
             shrunk(spec, weight(spec, state).min(weight_before(spec, *step)))
         }
         Phase::Stepping { .. } if by_ratio => shrunk(spec, weight(spec, state)),
+        Phase::Promoting {
+            stage: Stage::Recovering,
+            ..
+        } => spec.replicas,
         Phase::Promoting { weight, .. } if by_ratio => shrunk(spec, *weight),
         _ => spec.replicas,
     }

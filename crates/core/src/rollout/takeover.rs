@@ -3,6 +3,7 @@
 use super::advance::{Look, MOVING_POLL_MS, Verdict, hold};
 use super::model::{Count, Millis, Note, Phase, Stage, State, Strategy};
 use super::sizes::{stable_size, weight};
+use super::text::span;
 
 impl Look<'_> {
     pub(super) fn previewing(&self, ready: bool, since: Millis) -> Verdict {
@@ -38,27 +39,42 @@ impl Look<'_> {
     }
 
     pub(super) fn promoting(&self, stage: Stage, since: Millis, weight: u8) -> Verdict {
+        let to = |stage| State {
+            phase: Phase::Promoting {
+                stage,
+                since: self.now,
+                weight,
+            },
+            ..self.state.clone()
+        };
+        if stage == Stage::Recovering {
+            return self
+                .scaled(since, "promotion: no traffic until its pods are back: ")
+                .unwrap_or_else(|| {
+                    let text = format!("candidate {} is back", self.candidate());
+                    self.go(to(Stage::Scaling), "CandidateBack", text)
+                });
+        }
+        if self.lost() {
+            return self.stop_traffic(to(Stage::Recovering).phase);
+        }
         if stage == Stage::Scaling {
             return self.scaled(since, "promotion: ").unwrap_or_else(|| {
-                let phase = Phase::Promoting {
-                    stage: Stage::Moving,
-                    since: self.now,
-                    weight,
-                };
-                let state = State {
-                    phase,
-                    ..self.state.clone()
-                };
-                self.go(
-                    state,
-                    "Switched",
-                    format!("revision {} takes all", self.candidate()),
-                )
+                let text = format!("revision {} takes all", self.candidate());
+                self.go(to(Stage::Moving), "Switched", text)
             });
         }
         if let Some(verdict) = self.routed(since, "promotion: ") {
             return verdict;
         }
+        // The old side is the only way back; it goes when the new one stands.
+        if let Some(verdict) = self.short_of_pods("promotion") {
+            return verdict;
+        }
+        self.emptying(since)
+    }
+
+    fn emptying(&self, since: Millis) -> Verdict {
         let old = self.state.stable.clone();
         let left = old.as_ref().map_or(Count::Known(0), |old| self.sessions(old));
         let Some(drain) = self.spec.sessions else {
@@ -70,14 +86,25 @@ impl Look<'_> {
             Count::Known(0) => self.finish(None),
             Count::Known(left) if late => self.finish(Some(left)),
             Count::Known(left) => hold(
-                format!("promotion: {left} sessions still on the old revision"),
+                format!(
+                    "promotion: {left} sessions still on the old revision{}",
+                    self.by_chance()
+                ),
                 poll,
             ),
-            Count::Unknown => hold(
-                "promotion: sessions of the old revision cannot be counted; holding until every pod answers"
-                    .to_owned(),
-                poll,
-            ),
+            Count::Unknown => {
+                let passed = if late {
+                    format!(", though the deadline of {} passed", span(drain.deadline_ms))
+                } else {
+                    String::new()
+                };
+                hold(
+                    format!(
+                        "promotion: sessions of the old revision cannot be counted; holding until every pod answers{passed}"
+                    ),
+                    poll,
+                )
+            }
         }
     }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::advance::{Look, MOVING_POLL_MS, SCALING_POLL_MS, Verdict, hold};
 use super::desired::desired;
-use super::model::{Millis, Revision, Routed, Through, Traffic};
-use super::sizes::candidate_size;
+use super::model::{Millis, Note, Phase, Revision, Routed, State, Through, Traffic};
+use super::sizes::{candidate_size, weight};
 use super::text::span;
 
 impl Look<'_> {
@@ -41,6 +41,55 @@ impl Look<'_> {
             format!("{place}{ready} of {asked} candidate pods ready"),
             Some(wake),
         ))
+    }
+
+    /// True when the candidate has traffic and not one ready pod, while the stable revision could take it.
+    pub(super) fn lost(&self) -> bool {
+        let ready =
+            |revision: &Option<Revision>| revision.as_ref().is_some_and(|revision| self.ready(revision) > 0);
+        weight(self.spec, self.state) > 0
+            && candidate_size(self.spec, self.state) > 0
+            && !ready(&self.state.candidate)
+            && ready(&self.state.stable)
+    }
+
+    /// Takes new connections away from a candidate that was lost.
+    pub(super) fn stop_traffic(&self, phase: Phase) -> Verdict {
+        let state = State {
+            phase,
+            ..self.state.clone()
+        };
+        let note = Note {
+            reason: "CandidateLost",
+            warning: true,
+            text: format!(
+                "no pod of candidate {} is ready; new connections go to the stable revision until it is back",
+                self.candidate()
+            ),
+        };
+        Verdict::Go { state, note }
+    }
+
+    /// A hold while pods that were ready are not any more: nothing goes on, nothing is promoted.
+    pub(super) fn short_of_pods(&self, place: &str) -> Option<Verdict> {
+        let (ready, asked) = (
+            self.ready(&self.candidate()),
+            candidate_size(self.spec, self.state),
+        );
+        (ready < asked).then(|| {
+            hold(
+                format!("{place}: holding, {ready} of {asked} candidate pods ready"),
+                Some(self.now.plus(SCALING_POLL_MS)),
+            )
+        })
+    }
+
+    /// A warning for messages about moves that nobody can aim.
+    pub(super) fn by_chance(&self) -> &'static str {
+        match self.spec.traffic {
+            Traffic::Gateway => "",
+            Traffic::Service => "; without a gateway a moved client lands by chance",
+        }
     }
 
     /// `None` once the weights of this state are in force.
