@@ -16,6 +16,8 @@ use crate::kubernetes::client::call;
 
 /// Field manager of the status.
 pub const MANAGER: &str = "pointsman/rollout-status";
+/// The Events API refuses longer actions.
+const ACTION_CHARACTERS_MAX: usize = 120;
 /// The Events API refuses longer notes.
 const NOTE_CHARACTERS_MAX: usize = 1_000;
 
@@ -69,7 +71,8 @@ async fn publish(recorder: &Recorder, rollout: &Rollout, reason: &str, warning: 
         },
         reason: reason.to_owned(),
         note: Some(text.chars().take(NOTE_CHARACTERS_MAX).collect()),
-        action: "Rollout".to_owned(),
+        // Events of one action are counted, not kept: what was said must be part of it, or step 2 looks like step 1.
+        action: text.chars().take(ACTION_CHARACTERS_MAX).collect(),
         secondary: None,
     };
     let regarding = rollout.object_ref(&());

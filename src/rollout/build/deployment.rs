@@ -73,7 +73,7 @@ fn pods(owner: &Owner, parts: &Parts<'_>) -> Value {
         let peers = format!("{}.{}.svc:{control}", owner.peers(), owner.namespace);
         variables.push(json!({"name": labels::PEERS_VARIABLE, "value": peers}));
         variables.push(json!({"name": labels::TOKEN_FILE_VARIABLE, "value": file}));
-        let volume = json!({"name": VOLUME, "secret": {"secretName": owner.secret(), "defaultMode": 0o440}});
+        let volume = json!({"name": VOLUME, "secret": {"secretName": owner.secret(), "defaultMode": 0o444}});
         list(spec, "volumes").push(volume);
         if let Some(deadline_ms) = parts.drain_deadline_ms {
             let seconds = (deadline_ms / 1_000)

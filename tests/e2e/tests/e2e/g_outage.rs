@@ -1,0 +1,75 @@
+//! The API server and the whole node go away. Only on the local cluster, whose parts can be killed.
+
+use std::time::Duration;
+
+use pointsman_api::rollout::PhaseName;
+use pointsman_e2e::load::Load;
+use pointsman_e2e::rollout::canary;
+
+use super::{CLIENTS, MINUTE, assert_kind, done, number, run, service, serving};
+
+#[test]
+fn sessions_live_through_a_minute_without_the_api_server() {
+    run(async {
+        let service = service("e2e-api", 3).await?;
+        if !service.cluster.local {
+            return done(&service).await;
+        }
+        let strategy = canary(&[30], Some("1s"));
+        let (old, mut load) = serving(
+            &service,
+            &service.manifest(&service.template("v1", &[]), &strategy, true),
+            CLIENTS,
+        )
+        .await?;
+        service
+            .apply(&service.manifest(&service.template("v2", &[]), &strategy, true))
+            .await?;
+        service
+            .wait(2 * MINUTE, "the canary does not begin", |status| {
+                status.phase == Some(PhaseName::Stepping)
+            })
+            .await?;
+        service.cluster.tool(&["stop-apiserver"]).await?;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let during = load.snapshot().await?;
+        service.cluster.tool(&["start-apiserver"]).await?;
+        assert_eq!(number(&during, "/connected"), CLIENTS as f64, "{during}");
+        service.wait_promoted(&old, 5 * MINUTE).await?;
+        let report = load.stop().await?;
+        assert_kind(&report);
+        done(&service).await
+    });
+}
+
+#[test]
+fn z_the_whole_node_is_killed_and_the_rollout_goes_on() {
+    run(async {
+        let service = service("e2e-node", 2).await?;
+        if !service.cluster.local {
+            return done(&service).await;
+        }
+        let strategy = canary(&[50], Some("30s"));
+        let (old, load) = serving(
+            &service,
+            &service.manifest(&service.template("v1", &[]), &strategy, true),
+            20,
+        )
+        .await?;
+        service
+            .apply(&service.manifest(&service.template("v2", &[]), &strategy, true))
+            .await?;
+        service
+            .wait(2 * MINUTE, "the canary is not at its pause", |status| {
+                status.current_step == Some(1)
+            })
+            .await?;
+        drop(load);
+        service.cluster.tool(&["restart", "--kill"]).await?;
+        service.wait_promoted(&old, 5 * MINUTE).await?;
+        let load = Load::start(&service.cluster, &service.host(), 20).await?;
+        let report = load.stop().await?;
+        assert_eq!(number(&report, "/failedHandshakes"), 0.0, "{report}");
+        done(&service).await
+    });
+}
