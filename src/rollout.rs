@@ -24,7 +24,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
 use kube::{Client, ResourceExt as _};
 use pointsman_api::rollout::{Rollout, RolloutStatus};
-use pointsman_core::rollout::{self as core, Millis, Phase, State, advance, desired};
+use pointsman_core::rollout::{self as core, Desired, Millis, Phase, State, advance, desired, movable};
 
 use build::Owner;
 use error::{Error, Retry};
@@ -228,7 +228,11 @@ async fn step(context: &Context, owner: &Owner, rollout: &Rollout, now: Timestam
     };
     applier.apply().await?;
     if let (Some(drain), Some(token)) = (checked.spec.sessions, &world.token) {
-        let orders = drain::orders(&desired, &world, drain.rate_per_second);
+        let told = Desired {
+            moves: movable(&checked.spec, &desired, &world.seen),
+            ..desired.clone()
+        };
+        let orders = drain::orders(&told, &world, drain.rate_per_second);
         drain::send(&context.pods, &context.metrics, token, orders).await;
     }
     Ok(next(&checked, &step, now))

@@ -51,6 +51,7 @@ fn phase(status: &api::RolloutStatus, memory: &api::Memory) -> Result<core::Phas
     };
     let stage = || match memory.stage {
         Some(api::StageName::Scaling) => Ok(core::Stage::Scaling),
+        Some(api::StageName::Routing) => Ok(core::Stage::Routing),
         Some(api::StageName::Moving) => Ok(core::Stage::Moving),
         Some(api::StageName::Recovering) => Ok(core::Stage::Recovering),
         None => Err(lost("memory.stage")),
@@ -140,6 +141,7 @@ pub fn write(state: &core::State) -> api::RolloutStatus {
     let mut current_step = None;
     let stage_name = |stage: &core::Stage| match stage {
         core::Stage::Scaling => api::StageName::Scaling,
+        core::Stage::Routing => api::StageName::Routing,
         core::Stage::Moving => api::StageName::Moving,
         core::Stage::Recovering => api::StageName::Recovering,
     };
@@ -205,6 +207,7 @@ mod tests {
         let time = (0_i64..1_000_000).prop_map(core::Millis);
         let stage = prop_oneof![
             Just(core::Stage::Scaling),
+            Just(core::Stage::Routing),
             Just(core::Stage::Moving),
             Just(core::Stage::Recovering)
         ];

@@ -269,7 +269,7 @@ fn capacity(rules: &mut Rules, spec: &Spec, state: &State, desired: &Desired) {
         Phase::Aborting { .. } | Phase::Aborted { .. } | Phase::Stable
     );
     rules.rule(
-        !(back || !by_ratio)
+        (!back && by_ratio && spec.sessions.is_none())
             || state
                 .stable
                 .as_ref()

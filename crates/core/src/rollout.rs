@@ -23,3 +23,4 @@ pub use desired::desired;
 pub use model::*;
 pub use shed::{PodDrain, PodSessions, shed};
 pub use sizes::weight;
+pub use waits::movable;

@@ -115,7 +115,7 @@ pub struct SessionCounts {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Memory {
-    /// What the step waits for: `scaling`, `moving` or `recovering`.
+    /// What the step waits for: `scaling`, `routing`, `moving` or `recovering`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<StageName>,
     /// Start of the present phase or stage, in milliseconds since 1970.
@@ -148,7 +148,9 @@ pub struct Memory {
 pub enum StageName {
     /// Candidate pods.
     Scaling,
-    /// Routes and sessions.
+    /// The gateway to take the route.
+    Routing,
+    /// Sessions, or the end of a pause.
     Moving,
     /// Pods of the candidate to come back; it has no traffic until then.
     Recovering,

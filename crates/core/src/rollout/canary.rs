@@ -1,7 +1,7 @@
 //! The edges of a canary, step by step.
 
 use super::advance::{Look, MOVING_POLL_MS, Verdict, hold};
-use super::model::{CanaryStep, Count, Millis, Note, Phase, Stage, State, Strategy, Through};
+use super::model::{CanaryStep, Count, Millis, Note, Phase, Stage, State, Strategy, Through, WeightUnit};
 use super::sizes::{by_ratio, moves_sessions, step_weight};
 use super::start::first_stage;
 use super::text::span;
@@ -64,11 +64,12 @@ impl Look<'_> {
                 }
                 self.stage(
                     step,
-                    Stage::Moving,
+                    self.after_scaling(),
                     "WeightSet",
                     format!("{place}: weight {percent} %"),
                 )
             }
+            (CanaryStep::SetWeight { .. }, Stage::Routing) => self.routing(step, since, &place),
             (CanaryStep::SetWeight { .. }, _) => self.moving(step, since, &place),
         }
     }
@@ -132,15 +133,34 @@ impl Look<'_> {
         }
     }
 
-    fn moving(&self, step: u32, since: Millis, place: &str) -> Verdict {
+    fn routing(&self, step: u32, since: Millis, place: &str) -> Verdict {
         if let Some(verdict) = self.routed(since, &format!("{place}: ")) {
+            return verdict;
+        }
+        if moves_sessions(self.spec, step) {
+            return self.stage(
+                step,
+                Stage::Moving,
+                "RouteInForce",
+                format!("{place}: route in force"),
+            );
+        }
+        self.next(
+            step,
+            &format!("{place}: weight in force{}", self.nobody_moved(step)),
+        )
+    }
+
+    fn moving(&self, step: u32, since: Millis, place: &str) -> Verdict {
+        if let Some(verdict) = self.unrouted_hold(place) {
             return verdict;
         }
         if let Some(verdict) = self.short_of_pods(place) {
             return verdict;
         }
         if !moves_sessions(self.spec, step) {
-            return self.next(step, &format!("{place}: weight in force"));
+            let nobody = self.nobody_moved(step);
+            return self.next(step, &format!("{place}: weight in force{nobody}"));
         }
         let asked = step_weight(self.spec, step);
         let deadline_ms = self.spec.sessions.map_or(0, |drain| drain.deadline_ms);
@@ -163,11 +183,7 @@ impl Look<'_> {
                 )
             }
             Share::Short(live) => hold(
-                format!(
-                    "{place}: moving sessions to {}: {live}{}",
-                    self.candidate(),
-                    self.by_chance()
-                ),
+                format!("{place}: moving sessions to {}: {live}", self.candidate()),
                 poll,
             ),
             Share::Unknown => {
@@ -183,6 +199,27 @@ impl Look<'_> {
                     poll,
                 )
             }
+        }
+    }
+
+    /// Words for a weight of sessions that moves none.
+    fn nobody_moved(&self, step: u32) -> &'static str {
+        let of_sessions = match &self.spec.strategy {
+            Strategy::Canary { steps } => matches!(
+                usize::try_from(step).ok().and_then(|index| steps.get(index)),
+                Some(CanaryStep::SetWeight {
+                    of: WeightUnit::Sessions,
+                    ..
+                })
+            ),
+            Strategy::BlueGreen { .. } => false,
+        };
+        match (of_sessions, self.spec.sessions) {
+            (true, Some(_)) => {
+                "; without a gateway a moved client would land by chance, so nobody is moved before the promotion"
+            }
+            (true, None) => "; nobody is moved, spec.sessions is not set",
+            (false, _) => "",
         }
     }
 

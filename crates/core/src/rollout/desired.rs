@@ -55,10 +55,9 @@ fn closed<'a>(spec: &Spec, state: &'a State) -> Option<&'a Revision> {
         }
         | Phase::Aborting { .. }
         | Phase::Aborted { .. } => state.candidate.as_ref(),
-        Phase::Promoting {
-            stage: Stage::Moving, ..
-        } => state.stable.as_ref(),
-        Phase::Stepping { .. } if weight(spec, state) >= 100 => state.stable.as_ref(),
+        Phase::Stepping { .. } | Phase::Promoting { .. } if weight(spec, state) >= 100 => {
+            state.stable.as_ref()
+        }
         _ => None,
     }
 }
@@ -86,7 +85,8 @@ fn both(world: &mut Desired, spec: &Spec, state: &State, stable: &Revision, cand
             ..
         } if by_ratio(spec) && share > 0 && state.retired.is_empty() => None,
         Phase::Promoting {
-            stage: Stage::Moving, ..
+            stage: Stage::Routing | Stage::Moving,
+            ..
         } => Some(candidate.clone()),
         _ => Some(stable.clone()),
     };

@@ -102,7 +102,8 @@ pub enum WeightUnit {
 pub enum Traffic {
     /// An HTTPRoute that we own: exact weights, one pinned rule per live revision.
     Gateway,
-    /// Plain Services: a selector switch, and the ratio of replicas for a canary.
+    /// Plain Services: a selector switch, and the ratio of replicas for a canary. A session that is moved lands by
+    /// chance while both revisions are selected, so the steps of a canary move nobody: the promotion does, once.
     Service,
 }
 
@@ -222,12 +223,14 @@ pub enum Phase {
     },
 }
 
-/// What a step or a promotion waits for: scaling, then moving.
+/// What a step or a promotion waits for: scaling, then routing (behind a gateway), then moving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// Enough candidate pods to be ready; routes are those of the step before.
     Scaling,
-    /// Routes to be in force and sessions to be where the weight says (for a pause: the time to pass).
+    /// The gateway to take the route of this weight. Nobody is moved before, or he would not land where he is sent.
+    Routing,
+    /// Sessions to be where the weight says (for a pause: the time to pass).
     Moving,
     /// The candidate lost every ready pod while it had traffic: new connections go to the stable revision until its
     /// pods are back (then the stage starts over) or the progress deadline passes (then it is aborted).

@@ -131,7 +131,7 @@ impl Look<'_> {
         }
         let rest = span(since.plus(deadline_ms).0.saturating_sub(self.now.0));
         let waits = if unrouted {
-            format!("{left}, at most {rest} more{}", self.by_chance())
+            format!("{left}, at most {rest} more")
         } else {
             format!("waiting for the gateway to take the route; pods of {candidate} stay until then")
         };

@@ -2,6 +2,9 @@
 
 use super::model::{CanaryStep, Phase, Spec, Stage, State, Strategy, Traffic, WeightUnit};
 
+/// A longer list of steps is not looked through; the custom resource allows fewer.
+const STEPS_MAX: u32 = 256;
+
 /// The weight that the steps up to and including `step` authorise.
 pub(super) fn step_weight(spec: &Spec, step: u32) -> u8 {
     let Strategy::Canary { steps } = &spec.strategy else {
@@ -15,18 +18,27 @@ pub(super) fn step_weight(spec: &Spec, step: u32) -> u8 {
     last.unwrap_or(0).min(100)
 }
 
+/// The highest weight of the steps up to and including `step`.
+fn highest_weight(spec: &Spec, step: u32) -> u8 {
+    (0..=step.min(STEPS_MAX))
+        .map(|step| step_weight(spec, step))
+        .max()
+        .unwrap_or(0)
+}
+
 /// The weight in force before `step`.
 pub(super) fn weight_before(spec: &Spec, step: u32) -> u8 {
     step.checked_sub(1).map_or(0, |before| step_weight(spec, before))
 }
 
-/// True when the step counts live sessions, and somebody can count them.
+/// True when the step counts live sessions, and somebody can count them and send them where they should go.
 pub(super) fn moves_sessions(spec: &Spec, step: u32) -> bool {
     let Strategy::Canary { steps } = &spec.strategy else {
         return false;
     };
     let of = usize::try_from(step).ok().and_then(|index| steps.get(index));
     spec.sessions.is_some()
+        && spec.traffic == Traffic::Gateway
         && matches!(
             of,
             Some(CanaryStep::SetWeight {
@@ -47,7 +59,7 @@ pub fn weight(spec: &Spec, state: &State) -> u8 {
         } => weight_before(spec, *step),
         Phase::Stepping {
             step,
-            stage: Stage::Moving,
+            stage: Stage::Routing | Stage::Moving,
             ..
         } => step_weight(spec, *step),
         Phase::Promoting {
@@ -57,7 +69,8 @@ pub fn weight(spec: &Spec, state: &State) -> u8 {
         } => *weight,
         Phase::Initializing { .. }
         | Phase::Promoting {
-            stage: Stage::Moving, ..
+            stage: Stage::Routing | Stage::Moving,
+            ..
         } => 100,
         // Nothing of it is ready: new connections go to the stable revision.
         Phase::Stepping {
@@ -86,11 +99,11 @@ pub(super) fn carried(spec: &Spec, state: &State) -> u8 {
     match &state.phase {
         Phase::Stepping {
             step,
-            stage: Stage::Moving | Stage::Recovering,
+            stage: Stage::Routing | Stage::Moving | Stage::Recovering,
             ..
         } => step_weight(spec, *step).max(weight_before(spec, *step)),
         Phase::Promoting {
-            stage: Stage::Moving | Stage::Recovering,
+            stage: Stage::Routing | Stage::Moving | Stage::Recovering,
             ..
         } => 100,
         _ => weight(spec, state),
@@ -104,6 +117,11 @@ pub(super) fn carrying(spec: &Spec, weight: u8) -> u32 {
         Traffic::Gateway => part.div_ceil(100).max(1),
         // By replica ratio the pods *are* the weight, so it is rounded, and nothing stands for nothing.
         Traffic::Service if weight == 0 => 0,
+        // No stable pod goes while it may have sessions, so the candidate stands beside all of them: half at most.
+        Traffic::Service if spec.sessions.is_some() => {
+            let others = u64::from(100_u8.saturating_sub(weight)).max(1);
+            (part.saturating_add(others / 2) / others).max(1)
+        }
         Traffic::Service => (part.saturating_add(50) / 100).max(1),
     };
     u32::try_from(size).unwrap_or(u32::MAX).min(spec.replicas)
@@ -121,12 +139,13 @@ pub(super) fn candidate_size(spec: &Spec, state: &State) -> u32 {
     match &state.phase {
         Phase::Initializing { .. } | Phase::Promoting { .. } => spec.replicas,
         Phase::Stepping { step, stage, .. } => {
-            let asked = step_weight(spec, *step);
-            // A step that lowers the weight keeps the pods until the sessions have left: one step longer.
-            let carried = if *stage != Stage::Moving || spec.sessions.is_some() {
-                asked.max(weight_before(spec, *step))
+            let carried = if spec.sessions.is_some() {
+                // A step that lowers the weight keeps the pods: sessions sit on all of them.
+                highest_weight(spec, *step)
+            } else if *stage == Stage::Moving {
+                step_weight(spec, *step)
             } else {
-                asked
+                step_weight(spec, *step).max(weight_before(spec, *step))
             };
             carrying(spec, carried)
         }
@@ -144,12 +163,9 @@ pub(super) fn candidate_size(spec: &Spec, state: &State) -> u32 {
 
 /// Pods of the stable revision that the persisted state asks for.
 pub(super) fn stable_size(spec: &Spec, state: &State) -> u32 {
-    let by_ratio = by_ratio(spec);
+    // A pod that goes takes its sessions with it, so with sessions nothing goes before they left.
+    let by_ratio = by_ratio(spec) && spec.sessions.is_none();
     match &state.phase {
-        // Likewise: sessions leave its pods first, then the pods go.
-        Phase::Stepping { step, .. } if by_ratio && spec.sessions.is_some() => {
-            shrunk(spec, weight(spec, state).min(weight_before(spec, *step)))
-        }
         Phase::Stepping { .. } if by_ratio => shrunk(spec, weight(spec, state)),
         Phase::Promoting {
             stage: Stage::Recovering,

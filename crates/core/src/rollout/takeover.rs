@@ -61,10 +61,19 @@ impl Look<'_> {
         if stage == Stage::Scaling {
             return self.scaled(since, "promotion: ").unwrap_or_else(|| {
                 let text = format!("revision {} takes all", self.candidate());
-                self.go(to(Stage::Moving), "Switched", text)
+                self.go(to(self.after_scaling()), "Switched", text)
             });
         }
-        if let Some(verdict) = self.routed(since, "promotion: ") {
+        if stage == Stage::Routing {
+            return self.routed(since, "promotion: ").unwrap_or_else(|| {
+                self.go(
+                    to(Stage::Moving),
+                    "RouteInForce",
+                    "promotion: route in force".to_owned(),
+                )
+            });
+        }
+        if let Some(verdict) = self.unrouted_hold("promotion") {
             return verdict;
         }
         // The old side is the only way back; it goes when the new one stands.
@@ -86,10 +95,7 @@ impl Look<'_> {
             Count::Known(0) => self.finish(None),
             Count::Known(left) if late => self.finish(Some(left)),
             Count::Known(left) => hold(
-                format!(
-                    "promotion: {left} sessions still on the old revision{}",
-                    self.by_chance()
-                ),
+                format!("promotion: {left} sessions still on the old revision"),
                 poll,
             ),
             Count::Unknown => {

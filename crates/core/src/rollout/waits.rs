@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::advance::{Look, MOVING_POLL_MS, SCALING_POLL_MS, Verdict, hold};
 use super::desired::desired;
-use super::model::{Millis, Note, Phase, Revision, Routed, State, Through, Traffic};
+use super::model::{
+    Desired, Millis, Move, Note, Observed, Phase, Revision, Routed, Spec, Stage, State, Through, Traffic,
+};
 use super::sizes::{candidate_size, weight};
 use super::text::span;
 
@@ -84,12 +86,23 @@ impl Look<'_> {
         })
     }
 
-    /// A warning for messages about moves that nobody can aim.
-    pub(super) fn by_chance(&self) -> &'static str {
+    /// The stage after the pods are ready.
+    pub(super) fn after_scaling(&self) -> Stage {
         match self.spec.traffic {
-            Traffic::Gateway => "",
-            Traffic::Service => "; without a gateway a moved client lands by chance",
+            Traffic::Gateway => Stage::Routing,
+            Traffic::Service => Stage::Moving,
         }
+    }
+
+    /// A hold while a route that was in force is not any more, or cannot be read: whoever is moved now may land
+    /// anywhere. No deadline: not to know is no reason to go back.
+    pub(super) fn unrouted_hold(&self, place: &str) -> Option<Verdict> {
+        (!self.in_force()).then(|| {
+            hold(
+                format!("{place}: holding until the gateway reports the route again"),
+                Some(self.now.plus(MOVING_POLL_MS)),
+            )
+        })
     }
 
     /// `None` once the weights of this state are in force.
@@ -111,20 +124,38 @@ impl Look<'_> {
     }
 
     pub(super) fn in_force(&self) -> bool {
-        let weighty = |weights: &BTreeMap<Revision, u8>| -> BTreeMap<Revision, u8> {
-            weights
-                .iter()
-                .filter(|(_, weight)| **weight > 0)
-                .map(|(revision, weight)| (revision.clone(), *weight))
-                .collect()
-        };
-        match (&self.spec.traffic, &self.seen.routed) {
-            // A Service has no report of its own: ready pods behind its selector are all there is.
-            (Traffic::Service, _) => true,
-            (Traffic::Gateway, Routed::Unknown) => false,
-            (Traffic::Gateway, Routed::Known(weights)) => {
-                weighty(weights) == weighty(&desired(self.spec, self.state).weights)
-            }
-        }
+        in_force(self.spec, &desired(self.spec, self.state), self.seen)
     }
+}
+
+fn in_force(spec: &Spec, desired: &Desired, seen: &Observed) -> bool {
+    let weighty = |weights: &BTreeMap<Revision, u8>| -> BTreeMap<Revision, u8> {
+        weights
+            .iter()
+            .filter(|(_, weight)| **weight > 0)
+            .map(|(revision, weight)| (revision.clone(), *weight))
+            .collect()
+    };
+    match (&spec.traffic, &seen.routed) {
+        // A Service has no report of its own: ready pods behind its selector are all there is.
+        (Traffic::Service, _) => true,
+        (Traffic::Gateway, Routed::Unknown) => false,
+        (Traffic::Gateway, Routed::Known(weights)) => weighty(weights) == weighty(&desired.weights),
+    }
+}
+
+/// The orders of `desired` that may be given now: the route that brings a moved session to its new revision is in
+/// force, and a pod is ready there. Orders are levels, so one that is held back does no harm.
+#[must_use]
+pub fn movable(spec: &Spec, desired: &Desired, seen: &Observed) -> Vec<Move> {
+    if !in_force(spec, desired, seen) {
+        return Vec::new();
+    }
+    let ready = |revision: &Revision| seen.pods.get(revision).is_some_and(|pods| pods.ready > 0);
+    desired
+        .moves
+        .iter()
+        .filter(|order| ready(&order.to))
+        .cloned()
+        .collect()
 }

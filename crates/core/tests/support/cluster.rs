@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pointsman_core::rollout::{Count, Desired, Millis, Observed, Pods, Revision, Routed, Spec, Traffic};
+use pointsman_core::rollout::{
+    Count, Desired, Millis, Observed, Pods, Revision, Routed, Spec, Traffic, movable,
+};
 
 /// One revision's pods and sessions.
 #[derive(Clone, Debug, Default)]
@@ -164,7 +166,7 @@ impl Cluster {
     fn shed(&mut self, spec: &Spec, desired: &Desired) {
         let mut budget = spec.sessions.map_or(0, |drain| drain.rate_per_second);
         let total: u32 = self.workloads.values().map(|workload| workload.sessions).sum();
-        for order in &desired.moves {
+        for order in &movable(spec, desired, &self.observe()) {
             let unknown = |revision: &Revision| self.faults.mute.contains(revision);
             if self.faults.deaf.contains(&order.from)
                 || (order.keep_percent > 0 && self.workloads.keys().any(unknown))

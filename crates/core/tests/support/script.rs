@@ -332,6 +332,7 @@ impl Script {
     fn place(&self) -> String {
         let stage = |stage: &Stage| match stage {
             Stage::Scaling => "scaling",
+            Stage::Routing => "routing",
             Stage::Moving => "moving",
             Stage::Recovering => "recovering",
         };
