@@ -4,6 +4,7 @@ mod control;
 mod drain;
 mod hub;
 mod peers;
+mod port;
 mod session;
 
 use std::net::SocketAddr;
@@ -17,6 +18,12 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use hub::Hub;
+
+/// An operator repeats its orders every second or so; one that is silent for longer has lost interest or its life.
+pub const ORDER_WITHIN: Duration = Duration::from_secs(30);
+
+/// Connections to the control port: the operator, the kubelet, a scraper, the peers.
+const CONTROL_CONNECTIONS_MAX: usize = 512;
 
 /// How a replica is run.
 #[derive(Clone, Debug)]
@@ -41,6 +48,8 @@ pub struct Options {
     pub drain_interval: Duration,
     /// After this long a shutdown cuts what is left.
     pub drain_deadline: Duration,
+    /// An order that is not repeated for so long is over.
+    pub order_within: Duration,
     /// Sessions at most; more are refused with 503.
     pub sessions_max: usize,
 }
@@ -60,6 +69,7 @@ impl Options {
             drain_delay: Duration::from_millis(5_000),
             drain_interval: Duration::from_millis(50),
             drain_deadline: Duration::from_secs(60),
+            order_within: ORDER_WITHIN,
             sessions_max: 10_000,
         }
     }
@@ -83,23 +93,25 @@ impl Server {
         let address = sessions.local_addr()?;
         let hub = Arc::new(Hub::new(options.clone()));
         let mut tasks = Vec::new();
+        // Beyond the sessions some room to refuse more of them in words.
+        let connections_max = options.sessions_max.saturating_add(CONTROL_CONNECTIONS_MAX);
         let socket = Router::new().fallback(any(session::upgrade));
         let control = match options.control {
             None => {
                 let both = control::router()
                     .fallback(any(session::upgrade))
                     .with_state(Arc::clone(&hub));
-                tasks.push(serve(sessions, both));
+                tasks.push(serve(sessions, both, connections_max));
                 address
             }
             Some(listen) => {
                 let listener = TcpListener::bind(listen).await?;
                 let control = listener.local_addr()?;
-                tasks.push(serve(listener, control::router().with_state(Arc::clone(&hub))));
+                tasks.push(serve(listener, control::router().with_state(Arc::clone(&hub)), CONTROL_CONNECTIONS_MAX));
                 let socket = socket
                     .route("/healthz", get(|| async { "ok\n" }))
                     .with_state(Arc::clone(&hub));
-                tasks.push(serve(sessions, socket));
+                tasks.push(serve(sessions, socket, connections_max));
                 control
             }
         };
@@ -150,10 +162,6 @@ impl Server {
     }
 }
 
-fn serve(listener: TcpListener, router: Router) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(%error, "a port is no longer served");
-        }
-    })
+fn serve(listener: TcpListener, router: Router, connections_max: usize) -> JoinHandle<()> {
+    tokio::spawn(port::serve(listener, router, connections_max))
 }

@@ -17,6 +17,7 @@ use super::peers;
 
 const BODY_BYTES_MAX: usize = 16 * 1024;
 const TOKEN_BYTES_MAX: usize = 4 * 1024;
+const TOKENS_MAX: usize = 4;
 
 pub(super) fn router() -> Router<Arc<Hub>> {
     Router::new()
@@ -37,12 +38,15 @@ pub(super) async fn allowed(hub: &Hub, headers: &HeaderMap) -> bool {
     let Ok(token) = tokio::fs::read(file).await else {
         return false;
     };
-    let token = token.trim_ascii();
     let shown = headers
         .get(header::AUTHORIZATION)
         .map_or(&b""[..], |value| value.as_bytes());
     let shown = shown.strip_prefix(b"Bearer ").unwrap_or_default();
-    !token.is_empty() && token.len() <= TOKEN_BYTES_MAX && same(token, shown)
+    // Several while they are rotated: every one of them is good, and each is compared.
+    let lines = token.split(|byte| *byte == b'\n').take(TOKENS_MAX).map(<[u8]>::trim_ascii);
+    lines.fold(false, |good, token| {
+        good | (!token.is_empty() && token.len() <= TOKEN_BYTES_MAX && same(token, shown))
+    })
 }
 
 /// Compares in a time that does not depend on where the two differ.
@@ -71,7 +75,8 @@ async fn sessions(State(hub): State<Arc<Hub>>, headers: HeaderMap) -> Response {
         "revision": hub.options.revision,
         "open": hub.open(),
         "drained": hub.counts.drained.load(Ordering::Relaxed),
-        "draining": !hub.ready() || hub.order().keep != u32::MAX,
+        "draining": !hub.ready() || hub.order().keep.is_some(),
+        "keep": hub.order().keep,
         "peers": hub.peers(),
         "handshakes": { "inFlight": hub.counts.handshakes.load(Ordering::Relaxed) },
     });

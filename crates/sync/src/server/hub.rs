@@ -24,7 +24,7 @@ pub(super) struct Hub {
     values: Mutex<BTreeMap<String, watch::Sender<u64>>>,
     sessions: Mutex<BTreeMap<u64, SessionHandle>>,
     peers: Mutex<BTreeMap<u64, PeerHandle>>,
-    order: Mutex<Order>,
+    order: Mutex<Standing>,
     stopping: AtomicBool,
     pub(super) changed: Notify,
     pub(super) counts: Counts,
@@ -64,12 +64,20 @@ pub(super) struct Job {
     pub(super) held: oneshot::Sender<()>,
 }
 
+/// The order that stands, and until when.
+#[derive(Clone, Debug, Default)]
+struct Standing {
+    order: Order,
+    /// Orders are repeated while they stand, so one that is not has lost its operator. `None`: for ever.
+    until: Option<Instant>,
+}
+
 /// The last order: a level, so that repeating it changes nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Order {
-    /// Sessions that stay.
-    pub(super) keep: u32,
+    /// Sessions that stay; `None`: all, there is no order.
+    pub(super) keep: Option<u32>,
     /// Time between two sessions told to move.
     #[serde(default)]
     pub(super) interval_ms: u64,
@@ -96,11 +104,7 @@ impl Hub {
             values: Mutex::default(),
             sessions: Mutex::default(),
             peers: Mutex::default(),
-            order: Mutex::new(Order {
-                keep: u32::MAX,
-                interval_ms: 0,
-                to: String::new(),
-            }),
+            order: Mutex::default(),
             stopping: AtomicBool::new(false),
             changed: Notify::new(),
             counts: Counts::default(),
@@ -143,7 +147,9 @@ impl Hub {
     /// Tells one session more than the order keeps; nobody is told twice. False when there is none to tell.
     pub(super) fn tell_one(&self) -> bool {
         let order = self.order();
-        let keep = usize::try_from(order.keep).unwrap_or(usize::MAX);
+        let Some(keep) = order.keep.and_then(|keep| usize::try_from(keep).ok()) else {
+            return false;
+        };
         let mut sessions = lock(&self.sessions);
         let untold = sessions.values().filter(|session| session.told.is_none()).count();
         if untold <= keep {
@@ -160,22 +166,35 @@ impl Hub {
     }
 
     pub(super) fn order(&self) -> Order {
-        lock(&self.order).clone()
+        let standing = lock(&self.order);
+        match standing.until {
+            Some(until) if Instant::now() >= until => Order::default(),
+            Some(_) | None => standing.order.clone(),
+        }
     }
 
+    /// Takes an order of the operator. A replica that ends has its own, which nobody takes back.
     pub(super) fn set_order(&self, order: Order) {
-        *lock(&self.order) = order;
-        self.changed.notify_waiters();
+        if self.ready() {
+            let until = Some(Instant::now() + self.options.order_within);
+            *lock(&self.order) = Standing { order, until };
+            self.changed.notify_waiters();
+        } else if !order.to.is_empty() {
+            // Where to is still worth knowing.
+            lock(&self.order).order.to = order.to;
+        }
     }
 
     pub(super) fn order_everybody_out(&self) {
-        let to = self.order().to;
+        let to = lock(&self.order).order.to.clone();
         let interval_ms = u64::try_from(self.options.drain_interval.as_millis()).unwrap_or(u64::MAX);
-        self.set_order(Order {
-            keep: 0,
+        let order = Order {
+            keep: Some(0),
             interval_ms,
             to,
-        });
+        };
+        *lock(&self.order) = Standing { order, until: None };
+        self.changed.notify_waiters();
     }
 
     pub(super) fn cut_everybody(&self) {

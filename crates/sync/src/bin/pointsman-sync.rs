@@ -1,0 +1,107 @@
+//! `pointsman-sync`: one replica of the sync service.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use pointsman_sync::server::{ORDER_WITHIN, Options, Server};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Live WebSocket sessions over shared documents.
+#[derive(Debug, Parser)]
+#[command(name = "pointsman-sync", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until told to end; SIGTERM moves every session away first, a second one ends at once.
+    Serve(Serve),
+}
+
+#[derive(Debug, clap::Args)]
+struct Serve {
+    /// Where sessions are served
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where the control endpoints are served; on the same port when absent
+    #[arg(long)]
+    control: Option<SocketAddr>,
+    /// File with the tokens of the control endpoints, one a line; open to everybody when absent
+    #[arg(long, env = "POINTSMAN_CONTROL_TOKEN_FILE")]
+    control_token_file: Option<PathBuf>,
+    /// Revision that sessions are told
+    #[arg(long, env = "POINTSMAN_REVISION", default_value = "local")]
+    revision: String,
+    /// Another replica, such as http://127.0.0.1:8081; may be given again
+    #[arg(long = "peer", value_name = "URL")]
+    peers: Vec<String>,
+    /// A name whose addresses are the other replicas
+    #[arg(long, env = "POINTSMAN_PEERS_DNS", value_name = "HOST:PORT")]
+    peers_dns: Option<String>,
+    /// Percent of calls that fail on purpose, for demonstrations
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    fail_rate: u8,
+    /// After SIGTERM, how long to stay open so that endpoints and gateways can forget this replica
+    #[arg(long, default_value_t = 5_000)]
+    drain_delay_ms: u64,
+    /// After that, the time between two sessions told to move
+    #[arg(long, default_value_t = 100)]
+    drain_interval_ms: u64,
+    /// After this long what is left is cut
+    #[arg(long, default_value_t = 60_000)]
+    drain_deadline_ms: u64,
+    /// Sessions at most; more are refused with 503
+    #[arg(long, default_value_t = 10_000)]
+    sessions_max: usize,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Command::Serve(serve) = Cli::parse().command;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let server = match Server::start(options(&serve)).await {
+        Ok(server) => server,
+        Err(error) => {
+            eprintln!("pointsman-sync: --listen {} or --control cannot be bound: {error}", serve.listen);
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("ready http://{} replica {}", server.address, server.replica());
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        eprintln!("pointsman-sync: signals cannot be heard");
+        return ExitCode::FAILURE;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tokio::select! {
+        () = server.shutdown() => ExitCode::SUCCESS,
+        _ = terminate.recv() => ExitCode::from(130),
+        _ = interrupt.recv() => ExitCode::from(130),
+    }
+}
+
+fn options(serve: &Serve) -> Options {
+    Options {
+        listen: serve.listen,
+        control: serve.control,
+        control_token_file: serve.control_token_file.clone(),
+        revision: serve.revision.clone(),
+        peers: serve.peers.clone(),
+        peers_dns: serve.peers_dns.clone(),
+        fail_rate_percent: serve.fail_rate,
+        drain_delay: Duration::from_millis(serve.drain_delay_ms),
+        drain_interval: Duration::from_millis(serve.drain_interval_ms),
+        drain_deadline: Duration::from_millis(serve.drain_deadline_ms),
+        order_within: ORDER_WITHIN,
+        sessions_max: serve.sessions_max,
+    }
+}
