@@ -162,7 +162,15 @@ impl Look<'_> {
                 state.paused_since = Some(self.now);
                 Some(self.go(state, "Paused", PAUSED.to_owned()))
             }
-            (true, Some(_)) => Some(hold(PAUSED.to_owned(), None)),
+            (true, Some(_)) => {
+                let text = match (&self.state.phase, &self.state.candidate) {
+                    (Phase::Aborted { reason }, Some(candidate)) => {
+                        format!("revision {candidate} was aborted: {reason}; {PAUSED}")
+                    }
+                    _ => PAUSED.to_owned(),
+                };
+                Some(hold(text, None))
+            }
         }
     }
 

@@ -261,7 +261,8 @@ impl Look<'_> {
         }
     }
 
-    /// Within two points of all live sessions, or half a session when there are few.
+    /// Within two points of all live sessions, or half a session when there are few. A small share, of either side,
+    /// allows for less: nobody at all is not two in a hundred.
     fn share(&self, asked: u8) -> Share {
         let new = self.sessions(&self.candidate());
         let retired = self.state.retired.iter().map(|retired| &retired.revision);
@@ -280,7 +281,8 @@ impl Look<'_> {
             .saturating_mul(100)
             .saturating_sub(total.saturating_mul(i64::from(asked)))
             .abs();
-        if off <= total.saturating_mul(2).max(50) {
+        let points = i64::from(asked.min(100_u8.saturating_sub(asked)) / 2).min(2);
+        if off <= total.saturating_mul(points).max(50) {
             return Share::There;
         }
         Share::Short(format!(

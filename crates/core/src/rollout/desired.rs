@@ -33,6 +33,8 @@ pub fn desired(spec: &Spec, state: &State) -> Desired {
         let moves = std::mem::take(&mut world.moves);
         world.moves = moves
             .into_iter()
+            // Whoever may keep everything has nothing to do.
+            .filter(|order| order.keep_percent < 100)
             .filter(|order| has_pods(&world, &order.from) && world.pinned.contains(&order.to))
             .collect();
     } else {
@@ -58,6 +60,12 @@ fn closed<'a>(spec: &Spec, state: &'a State) -> Option<&'a Revision> {
         Phase::Stepping { .. } | Phase::Promoting { .. } if weight(spec, state) >= 100 => {
             state.stable.as_ref()
         }
+        // A step that takes everybody back.
+        Phase::Stepping {
+            step,
+            stage: Stage::Routing | Stage::Moving,
+            ..
+        } if weight(spec, state) == 0 && moves_sessions(spec, *step) => state.candidate.as_ref(),
         _ => None,
     }
 }

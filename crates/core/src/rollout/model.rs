@@ -342,7 +342,8 @@ pub struct Move {
     pub from: Revision,
     /// Where the sessions go.
     pub to: Revision,
-    /// Share of all live sessions (of every revision, those on their way out included) that stays on `from`, 0 to
-    /// 100. What a third revision still holds is on its way to the stable one, so a share of two would be too small.
+    /// Share of the live sessions of `from` and `to` together that stays on `from`, 0 to 100. A third revision on its
+    /// way out does not count here, so it cannot push more sessions to the candidate than its share of the two; a step
+    /// is done only when the share of *all* live sessions is right, that third revision included.
     pub keep_percent: u8,
 }

@@ -28,8 +28,8 @@ pub struct PodDrain {
 
 /// Shares an order out over the pods of `order.from`, so that all of them together shed `rate_per_second`.
 ///
-/// `open` counts every live revision, those on their way out included. The order is a level ("keep so many"), so it may
-/// be repeated or lost. Nothing is ordered while a count is unknown, except that a share of nothing needs no count. Pods that have no more than their part are left alone.
+/// The order is a level ("keep so many"), so it may be repeated or lost. Nothing is ordered while a count is unknown,
+/// except that a share of nothing needs no count. Pods that have no more than their part are left alone.
 #[must_use]
 pub fn shed(
     order: &Move,
@@ -37,18 +37,14 @@ pub fn shed(
     pods: &[PodSessions],
     rate_per_second: u32,
 ) -> Vec<PodDrain> {
-    let total = open.values().try_fold(0_u64, |sum, count| match count {
-        Count::Known(open) => Some(sum.saturating_add(u64::from(*open))),
-        Count::Unknown => None,
-    });
-    let both = open.contains_key(&order.from) && open.contains_key(&order.to);
-    let keep_total = match (order.keep_percent, total) {
-        (0, _) => 0,
-        (percent, Some(total)) if both => {
+    let keep_total = match (order.keep_percent, open.get(&order.from), open.get(&order.to)) {
+        (0, _, _) => 0,
+        (percent, Some(Count::Known(from)), Some(Count::Known(to))) => {
+            let total = u64::from(*from).saturating_add(u64::from(*to));
             u32::try_from(total.saturating_mul(u64::from(percent)).saturating_add(50) / 100)
                 .unwrap_or(u32::MAX)
         }
-        (_, _) => return Vec::new(),
+        (_, _, _) => return Vec::new(),
     };
     let level = level(pods, keep_total);
     let mut spare = keep_total.saturating_sub(kept(pods, level));

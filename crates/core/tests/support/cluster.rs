@@ -165,7 +165,6 @@ impl Cluster {
 
     fn shed(&mut self, spec: &Spec, desired: &Desired) {
         let mut budget = spec.sessions.map_or(0, |drain| drain.rate_per_second);
-        let total: u32 = self.workloads.values().map(|workload| workload.sessions).sum();
         for order in &movable(spec, desired, &self.observe()) {
             let unknown = |revision: &Revision| self.faults.mute.contains(revision);
             if self.faults.deaf.contains(&order.from)
@@ -173,6 +172,12 @@ impl Cluster {
             {
                 continue;
             }
+            let live = |revision| {
+                self.workloads
+                    .get(revision)
+                    .map_or(0, |workload| workload.sessions)
+            };
+            let total = live(&order.from) + live(&order.to);
             let keep = (total * u32::from(order.keep_percent) + 50) / 100;
             let Some(from) = self.workloads.get_mut(&order.from) else {
                 continue;
