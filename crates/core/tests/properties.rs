@@ -42,6 +42,11 @@ enum Action {
     Mend,
 }
 
+/// Number of a revision; 0 stands for the candidate, or for the stable revision when there is none.
+fn whose() -> impl Generator<Value = u8> {
+    prop_oneof![3 => Just(0), 2 => 1_u8..6]
+}
+
 fn revision(number: u8) -> Revision {
     Revision(format!("v{number}"))
 }
@@ -122,20 +127,21 @@ fn dream() -> impl Generator<Value = Observed> {
 fn action() -> impl Generator<Value = Action> {
     let through = prop_oneof![Just(Through::Full), (0_u32..5).prop_map(Through::Step)];
     prop_oneof![
-        8 => (1_u8..60).prop_map(Action::Run),
+        6 => (1_u8..6).prop_map(Action::Run),
+        4 => (6_u8..60).prop_map(Action::Run),
         2 => Just(Action::Die),
         1 => dream().prop_map(Action::Dream),
         4 => (1_u8..6).prop_map(Action::Target),
         1 => (0_u32..8).prop_map(Action::Replicas),
         1 => any::<bool>().prop_map(Action::Paused),
-        2 => (1_u8..6, through).prop_map(|(of, through)| Action::Promote(of, through)),
-        1 => prop::option::of(1_u8..6).prop_map(Action::Abort),
-        1 => (1_u8..6, 1_u32..4).prop_map(|(of, attempt)| Action::Retry(of, attempt)),
+        2 => (whose(), through).prop_map(|(of, through)| Action::Promote(of, through)),
+        1 => prop::option::of(whose()).prop_map(Action::Abort),
+        1 => (whose(), 1_u32..4).prop_map(|(of, attempt)| Action::Retry(of, attempt)),
         1 => strategy().prop_map(Action::Strategy),
         1 => traffic().prop_map(Action::Traffic),
         2 => (0_u32..60).prop_map(Action::Clients),
         1 => (-7_200_000_i64..7_200_000).prop_map(Action::Clock),
-        3 => (0_u8..4, 1_u8..6).prop_map(|(kind, of)| Action::Fault(kind, of)),
+        3 => (0_u8..4, whose()).prop_map(|(kind, of)| Action::Fault(kind, of)),
         1 => (any::<bool>(), any::<bool>()).prop_map(|(stuck, mute)| Action::Gateway(stuck, mute)),
         1 => Just(Action::Mend),
     ]
@@ -164,6 +170,10 @@ impl Run {
     }
 
     fn act(&mut self, action: Action) {
+        let named = |of: u8| match (&self.state.candidate, &self.state.stable) {
+            (Some(revision), _) | (None, Some(revision)) if of == 0 => revision.clone(),
+            _ => revision(of),
+        };
         let faults = &mut self.cluster.faults;
         match action {
             Action::Run(seconds) => (0..seconds).for_each(|_| self.second()),
@@ -179,20 +189,20 @@ impl Run {
             Action::Paused(paused) => self.spec.paused = paused,
             Action::Promote(of, through) => {
                 self.spec.promotion = Some(Promotion {
-                    revision: revision(of),
+                    revision: named(of),
                     through,
                 });
             }
             Action::Abort(of) => {
                 let order = |of| Abort {
-                    revision: revision(of),
+                    revision: named(of),
                     reason: String::new(),
                 };
                 self.spec.abort = of.map(order);
             }
             Action::Retry(of, attempt) => {
                 self.spec.retry = Some(Retry {
-                    revision: revision(of),
+                    revision: named(of),
                     attempt,
                 })
             }
@@ -200,10 +210,10 @@ impl Run {
             Action::Traffic(traffic) => self.spec.traffic = traffic,
             Action::Clients(clients) => self.cluster.homeless += clients,
             Action::Clock(jump_ms) => self.cluster.now_ms += jump_ms,
-            Action::Fault(0, of) => drop(faults.broken.insert(revision(of))),
-            Action::Fault(1, of) => drop(faults.down.insert(revision(of))),
-            Action::Fault(2, of) => drop(faults.mute.insert(revision(of))),
-            Action::Fault(_, of) => drop(faults.deaf.insert(revision(of))),
+            Action::Fault(0, of) => drop(faults.broken.insert(named(of))),
+            Action::Fault(1, of) => drop(faults.down.insert(named(of))),
+            Action::Fault(2, of) => drop(faults.mute.insert(named(of))),
+            Action::Fault(_, of) => drop(faults.deaf.insert(named(of))),
             Action::Gateway(stuck, mute) => (faults.gateway_stuck, faults.gateway_mute) = (stuck, mute),
             Action::Mend => *faults = cluster::Faults::default(),
         }
@@ -326,11 +336,7 @@ impl Run {
         };
         let in_traffic = matches!(self.state.phase, Phase::Stepping { .. } | Phase::Promoting { .. })
             && weight(&self.spec, &self.state) > 0;
-        if in_traffic
-            && self.state.paused_since.is_none()
-            && self.spec.replicas > 0
-            && self.state.candidate.as_ref() == Some(&self.spec.target)
-        {
+        if in_traffic && self.state.paused_since.is_none() && self.spec.replicas > 0 {
             assert!(
                 ready(&self.state.candidate) > 0 || ready(&self.state.stable) == 0,
                 "traffic to a candidate without a ready pod: {:?}",

@@ -186,7 +186,11 @@ impl Look<'_> {
         let mut state = self.state.clone();
         let size = candidate_size(self.spec, self.state);
         self.retire(&mut state, candidate.clone(), size, 0);
-        Some(self.start(state, "CandidateSuperseded"))
+        match self.start(state, "CandidateSuperseded") {
+            // The new one has to wait; traffic to one that is not there does not.
+            Verdict::Hold { .. } if self.lost() => None,
+            verdict => Some(verdict),
+        }
     }
 
     /// The attempt that a start now is: what a standing retry order asks for is thereby done.
