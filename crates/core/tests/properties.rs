@@ -226,6 +226,9 @@ impl Run {
             let seen = self.cluster.observe();
             let before = self.state.clone();
             let step = self.look(&seen);
+            if self.spec.replicas > 0 && step.notes.iter().all(|note| note.reason != "ClockSetBack") {
+                self.check_removal(&before, &seen, &step);
+            }
             if before == step.state {
                 self.check_rest(&seen, &step);
                 break;
@@ -295,6 +298,31 @@ impl Run {
                 matches!(step.state.phase, Phase::Aborting { .. }),
                 "an abort was held up: {step:?}"
             );
+        }
+    }
+
+    /// Pods that the gateway still sends somebody to are not taken away, nor those whose sessions have time left.
+    fn check_removal(&self, old: &State, seen: &Observed, step: &Step) {
+        let now = self.cluster.now();
+        let (before, after) = (desired(&self.spec, old), desired(&self.spec, &step.state));
+        let pods = |world: &Desired, of: &Revision| world.workloads.get(of).copied().unwrap_or(0);
+        for revision in before.workloads.keys() {
+            if pods(&before, revision) == 0 || pods(&after, revision) > 0 {
+                continue;
+            }
+            if let (Traffic::Gateway, Routed::Known(routed)) = (self.spec.traffic, &seen.routed) {
+                let share = routed.get(revision).copied().unwrap_or(0);
+                assert_eq!(share, 0, "{revision} goes with {share} % of the traffic: {old:?}");
+            }
+            let retired = old.retired.iter().find(|retired| retired.revision == *revision);
+            let live = match seen.sessions.get(revision) {
+                Some(Count::Known(0)) | None => false,
+                Some(Count::Known(_) | Count::Unknown) => true,
+            };
+            if let (Some(retired), Some(drain), true) = (retired, self.spec.sessions, live) {
+                let time_up = retired.since.plus(drain.deadline_ms) <= now;
+                assert!(time_up, "{revision} goes with sessions before its deadline");
+            }
         }
     }
 
