@@ -229,7 +229,7 @@ async fn step(context: &Context, owner: &Owner, rollout: &Rollout, now: Timestam
     applier.apply().await?;
     if let (Some(drain), Some(token)) = (checked.spec.sessions, &world.token) {
         let told = Desired {
-            moves: movable(&checked.spec, &desired, &world.seen),
+            moves: movable(&checked.spec, &step.state, &desired, &world.seen),
             ..desired.clone()
         };
         let orders = drain::orders(&told, &world, drain.rate_per_second);

@@ -239,7 +239,7 @@ impl Run {
         // Derived anew from what was persisted, as after a crash.
         self.world = desired(&self.spec, &self.state);
         let world = self.world.clone();
-        self.cluster.second(&self.spec, &world);
+        self.cluster.second(&self.spec, &self.state, &world);
     }
 
     /// One look, persisted, with everything that must hold for it.

@@ -1,7 +1,7 @@
 //! A candidate's first edge, and the one that turns it back.
 
 use super::advance::{Look, MOVING_POLL_MS, RETIRED_MAX, Verdict, hold};
-use super::model::{CanaryStep, Count, Note, Phase, Revision, Stage, State, Strategy};
+use super::model::{CanaryStep, Count, Note, Phase, Revision, Routed, Stage, State, Strategy, Traffic};
 use super::sizes::{candidate_size, carried, share_of_size};
 
 /// What a step waits for first. A pause changes nothing, so it has nothing to scale for.
@@ -124,7 +124,14 @@ impl Look<'_> {
             candidate_size(self.spec, self.state)
         };
         let share = carried(self.spec, self.state);
-        let routed = share > 0 || (swapped && size > 0);
+        // A revision that came back may still be in a route that the gateway has not replaced.
+        let lingers = match (&self.spec.traffic, &self.seen.routed) {
+            (Traffic::Gateway, Routed::Known(weights)) => {
+                weights.get(&candidate).is_some_and(|share| *share > 0)
+            }
+            (Traffic::Gateway, Routed::Unknown) | (Traffic::Service, _) => false,
+        };
+        let routed = share > 0 || lingers || (swapped && size > 0);
         let weight = if routed || (self.spec.sessions.is_some() && live) {
             share.max(share_of_size(self.spec, size)).max(1)
         } else {

@@ -145,10 +145,12 @@ fn in_force(spec: &Spec, desired: &Desired, seen: &Observed) -> bool {
 }
 
 /// The orders of `desired` that may be given now: the route that brings a moved session to its new revision is in
-/// force, and a pod is ready there. Orders are levels, so one that is held back does no harm.
+/// force, and a pod is ready there. Orders are levels, so one that is held back does no harm. An abort does not wait
+/// for the gateway: the stable revision mostly had its own rule before, and whoever comes back is told again.
 #[must_use]
-pub fn movable(spec: &Spec, desired: &Desired, seen: &Observed) -> Vec<Move> {
-    if !in_force(spec, desired, seen) {
+pub fn movable(spec: &Spec, state: &State, desired: &Desired, seen: &Observed) -> Vec<Move> {
+    let back = matches!(state.phase, Phase::Aborting { .. });
+    if !back && !in_force(spec, desired, seen) {
         return Vec::new();
     }
     let ready = |revision: &Revision| seen.pods.get(revision).is_some_and(|pods| pods.ready > 0);

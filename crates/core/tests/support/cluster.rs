@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pointsman_core::rollout::{
-    Count, Desired, Millis, Observed, Pods, Revision, Routed, Spec, Traffic, movable,
+    Count, Desired, Millis, Observed, Pods, Revision, Routed, Spec, State, Traffic, movable,
 };
 
 /// One revision's pods and sessions.
@@ -79,7 +79,7 @@ impl Cluster {
     }
 
     /// Lets one second pass under `desired`.
-    pub fn second(&mut self, spec: &Spec, desired: &Desired) {
+    pub fn second(&mut self, spec: &Spec, state: &State, desired: &Desired) {
         self.now_ms += 1_000;
         self.pods_get_ready();
         self.scale(desired);
@@ -87,7 +87,7 @@ impl Cluster {
             self.routed.clone_from(&desired.weights);
         }
         self.connect(spec, desired);
-        self.shed(spec, desired);
+        self.shed(spec, state, desired);
     }
 
     fn pods_get_ready(&mut self) {
@@ -163,9 +163,9 @@ impl Cluster {
         u32::try_from(left).unwrap()
     }
 
-    fn shed(&mut self, spec: &Spec, desired: &Desired) {
+    fn shed(&mut self, spec: &Spec, state: &State, desired: &Desired) {
         let mut budget = spec.sessions.map_or(0, |drain| drain.rate_per_second);
-        for order in &movable(spec, desired, &self.observe()) {
+        for order in &movable(spec, state, desired, &self.observe()) {
             let unknown = |revision: &Revision| self.faults.mute.contains(revision);
             if self.faults.deaf.contains(&order.from)
                 || (order.keep_percent > 0 && self.workloads.keys().any(unknown))

@@ -252,7 +252,7 @@ impl Script {
     fn second(&mut self) {
         self.look();
         let world = self.world.clone();
-        self.cluster.second(&self.spec, &world);
+        self.cluster.second(&self.spec, &self.state, &world);
     }
 
     /// All the edges that can be taken now, each one persisted and its world checked.
