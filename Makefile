@@ -6,7 +6,7 @@ PURE := pointsman-core pointsman-wire
 
 .PHONY: help
 help: ## List the chores
-	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-20s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-20s %s\n", $$1, $$2}'
 
 .PHONY: check
 check: format-check clippy unit crds-check ## Fast: format, clippy, unit and scenario tests, drift
@@ -37,9 +37,23 @@ crds-check:
 bless: ## Rewrite golden files from what the code does now; read the diff before you commit it
 	POINTSMAN_BLESS=1 cargo test --workspace --exclude pointsman-e2e
 
-.PHONY: test
-test: ## Everything that CI runs
+.PHONY: test charts-test e2e images
+test: ## Pass all tests: brings a cluster up (or uses KUBECONFIG), the end-to-end ones included
 	tests/all
+charts-test: ## Lint the charts and let the API server take what they render (needs a cluster)
+	tests/charts
+e2e: ## End to end on the cluster that is up; ONLY=part-of-a-name picks some
+	cargo test -p pointsman-e2e --test e2e -- --test-threads=1 $(ONLY)
+images: ## Build the release binaries and their images, and bring them into the local cluster
+	deploy/images/build --import
+
+.PHONY: demo
+demo: cluster-up ## Show it: live clients while versions change under them, on a real cluster
+	@cargo run -q -p pointsman-e2e --bin demo
+
+.PHONY: bench-operator
+bench-operator: cluster-up ## What the operator costs: requests of a canary, reconcile times, memory and writes at rest
+	@cargo run -q -p pointsman-e2e --bin bench-operator
 
 .PHONY: cluster-up cluster-down cluster-status cluster-kubeconfig
 cluster-up: ## Bring up a real one-node Kubernetes from package registries (root)

@@ -1,9 +1,7 @@
 //! Step 6, I/O out: tells the pods how many sessions each of them keeps. Orders are levels, so one that is lost, or sent
 //! twice, or sent by an operator that was just replaced, does no harm; they are repeated at every look while they stand.
 
-use std::collections::BTreeMap;
-
-use pointsman_core::rollout::{Desired, PodSessions, Revision, shed};
+use pointsman_core::rollout::{Desired, Move, PodSessions, Revision, shed};
 
 use super::observe::{PodView, World, address};
 use super::sessions::{Address, Order, PodError, Pods};
@@ -22,18 +20,26 @@ pub fn orders(desired: &Desired, world: &World, rate_per_second: u32) -> Orders 
         .iter()
         .filter(|pod| pod.running && !pod.terminating && pod.report.is_some())
         .collect();
-    for order in &desired.moves {
-        let from: BTreeMap<&str, &PodView> = asked
+    let told = |order: &Move, rate: u32| {
+        let open: Vec<PodSessions> = asked
             .iter()
             .filter(|pod| pod.revision.as_ref() == Some(&order.from))
-            .map(|pod| (pod.name.as_str(), *pod))
+            .map(|pod| sessions(pod))
             .collect();
-        let open: Vec<PodSessions> = from.values().map(|pod| sessions(pod)).collect();
-        let rate = rate_per_second
-            .min(capacity(&asked, &order.to).unwrap_or(u32::MAX))
-            .max(1);
-        for drain in shed(order, &world.seen.sessions, &open, rate) {
-            let Some(address) = from.get(drain.pod.as_str()).and_then(|pod| address(world, pod)) else {
+        shed(order, &world.seen.sessions, &open, rate)
+    };
+    // All orders together keep to the rate.
+    let active = desired
+        .moves
+        .iter()
+        .filter(|order| !told(order, 1).is_empty())
+        .count();
+    let share = rate_per_second / u32::try_from(active).unwrap_or(u32::MAX).max(1);
+    for order in &desired.moves {
+        let rate = share.min(capacity(&asked, &order.to).unwrap_or(u32::MAX)).max(1);
+        for drain in told(order, rate) {
+            let pod = asked.iter().find(|pod| pod.name == drain.pod);
+            let Some(address) = pod.and_then(|pod| address(world, pod)) else {
                 continue;
             };
             let order = Order {
@@ -105,7 +111,7 @@ mod tests {
     use crate::rollout::sessions::Report;
     use k8s_openapi::api::apps::v1::Deployment;
     use pointsman_api::labels;
-    use pointsman_core::rollout::{Count, Move};
+    use pointsman_core::rollout::Count;
     use std::sync::Arc;
 
     fn revision(name: &str) -> Revision {
@@ -185,6 +191,29 @@ mod tests {
                 ("b".to_owned(), Some(5), 200, "new".to_owned())
             ]
         );
+    }
+
+    #[test]
+    fn two_orders_share_the_rate() {
+        let mut world = world(vec![
+            pod("a", "old", 10, None),
+            pod("b", "older", 10, None),
+            pod("c", "new", 0, None),
+        ]);
+        let deployment = Arc::clone(&world.deployments[&revision("old")]);
+        world.deployments.insert(revision("older"), deployment);
+        let mut desired = halving();
+        let emptying = Move {
+            from: revision("older"),
+            to: revision("new"),
+            keep_percent: 0,
+        };
+        desired.moves.push(emptying);
+        let intervals: Vec<_> = orders(&desired, &world, 10)
+            .iter()
+            .map(|order| order.2.interval_ms)
+            .collect();
+        assert_eq!(intervals, [200, 200]);
     }
 
     #[test]
