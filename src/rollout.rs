@@ -251,10 +251,9 @@ fn counts(checked: &Checked, state: &State) -> bool {
 }
 
 fn message(message: &str, world: &World) -> String {
-    match (
-        &world.unanswered,
-        world.route.as_deref().and_then(build::http_route::refusal),
-    ) {
+    let refusal = world.route.as_deref().and_then(build::http_route::refusal);
+    // A rule whose pods are still coming up is refused too; that is nobody's business until the route is waited for.
+    match (&world.unanswered, refusal.filter(|_| message.contains("gateway"))) {
         (Some(unanswered), _) => format!("{message} ({unanswered})"),
         (None, Some(refusal)) => format!("{message} (the gateway refuses the route: {refusal})"),
         (None, None) => message.to_owned(),

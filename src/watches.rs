@@ -208,7 +208,8 @@ fn trim_pod(pod: &mut Pod) {
 fn trim_deployment(deployment: &mut Deployment) {
     deployment.managed_fields_mut().clear();
     if let Some(annotations) = &mut deployment.metadata.annotations {
-        annotations.retain(|name, _| name == labels::ORDINAL || name == labels::PORTS);
+        annotations
+            .retain(|name, _| [labels::ORDINAL, labels::PORTS, labels::SERVED].contains(&name.as_str()));
     }
     let replicas = deployment.spec.take().and_then(|spec| spec.replicas);
     deployment.spec = Some(DeploymentSpec {

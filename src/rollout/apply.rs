@@ -109,7 +109,24 @@ impl Applier<'_> {
                 None => self.create(&api, revision, *replicas).await?,
             }
         }
-        self.renumber(&api).await
+        self.renumber(&api).await?;
+        self.mark_served(&api).await
+    }
+
+    /// Undo goes back to what has served, not to what was aborted.
+    async fn mark_served(&self, api: &Api<Deployment>) -> Result<(), Error> {
+        let stable = self
+            .state
+            .stable
+            .as_ref()
+            .and_then(|stable| self.world.deployments.get_key_value(stable));
+        match stable {
+            Some((revision, found)) if !found.annotations().contains_key(labels::SERVED) => {
+                let patch = json!({"metadata": {"annotations": {labels::SERVED: "true"}}});
+                self.merge(api, &self.owner.child(revision), &patch).await
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     async fn create(&self, api: &Api<Deployment>, revision: &Revision, replicas: u32) -> Result<(), Error> {

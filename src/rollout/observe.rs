@@ -230,7 +230,9 @@ async fn ask(asked: &Pods, world: &mut World) {
     for pod in &mut world.pods {
         match reports.get(&pod.name) {
             Some(Ok(report)) => pod.report = Some(report.clone()),
-            Some(Err(error)) => unanswered = Some(format!("pod {}: {error}", pod.name)),
+            // A pod that ends stops answering a moment before it is gone.
+            Some(Err(error)) if !pod.terminating => unanswered = Some(format!("pod {}: {error}", pod.name)),
+            Some(Err(_)) => {}
             None => {}
         }
     }

@@ -208,7 +208,7 @@ impl Pods {
                 .client
                 .request(request)
                 .await
-                .map_err(|error| PodError::Unreached(error.to_string()))?;
+                .map_err(|error| PodError::Unreached(root(&error)))?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), BODY_BYTES_MAX).collect().await;
             let body = body
@@ -231,4 +231,13 @@ impl Pods {
             .await
             .map_err(|_| PodError::Timeout)?
     }
+}
+
+/// The last cause of an error: "client error" alone tells nobody anything.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
 }

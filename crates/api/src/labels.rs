@@ -16,6 +16,8 @@ pub const ORDINAL: &str = "pointsman.dev/ordinal";
 pub const TEMPLATE: &str = "pointsman.dev/template";
 /// Annotation on a child workload: the ports of its revision, in JSON.
 pub const PORTS: &str = "pointsman.dev/ports";
+/// Annotation on a child workload: `true` once its revision was the stable one, so that undo passes over failed ones.
+pub const SERVED: &str = "pointsman.dev/served";
 /// Annotation on the Secret of the control port: when its newest token was made, in milliseconds since 1970.
 pub const ROTATED: &str = "pointsman.dev/rotated-ms";
 /// Environment variable in every container of a pod: its revision.

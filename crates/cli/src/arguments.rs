@@ -49,7 +49,7 @@ pub enum Command {
     Abort(Abort),
     /// Try an aborted revision again
     Retry(Named),
-    /// Go back to an earlier revision
+    /// Go back to the revision that served before, or to any that history lists
     Undo(Undo),
     /// List the revisions that undo can go back to
     History(Named),

@@ -156,6 +156,8 @@ pub struct Past {
     pub revision: String,
     /// Its place, from 1.
     pub ordinal: u32,
+    /// It was the stable one.
+    pub served: bool,
     /// The template as its owner wrote it.
     pub template: Option<Value>,
 }
@@ -181,7 +183,7 @@ pub fn undo<'a>(rollout: &Rollout, past: &'a [Past], to: Option<&str>) -> Result
                 .find(|past| past.revision == stable)
                 .map_or(u32::MAX, |past| past.ordinal);
             past.iter()
-                .filter(|past| past.revision != stable && past.ordinal < now)
+                .filter(|past| past.served && past.revision != stable && past.ordinal < now)
                 .max_by_key(|past| past.ordinal)
         }
         None => past.iter().find(|past| past.revision == stable),
@@ -291,13 +293,20 @@ mod tests {
 
     #[test]
     fn undo_takes_the_newest_before_the_stable_one_or_the_stable_one_while_on_the_way() {
-        let past: Vec<Past> = [("first", 1), ("second", 2), ("old", 3), ("new", 4)]
-            .map(|(revision, ordinal)| Past {
-                revision: revision.to_owned(),
-                ordinal,
-                template: Some(json!({})),
-            })
-            .to_vec();
+        let past: Vec<Past> = [
+            ("first", 1, true),
+            ("second", 2, true),
+            ("failed", 3, false),
+            ("old", 4, true),
+            ("new", 5, false),
+        ]
+        .map(|(revision, ordinal, served)| Past {
+            revision: revision.to_owned(),
+            ordinal,
+            served,
+            template: Some(json!({})),
+        })
+        .to_vec();
         let target = |phase, to| undo(&rollout(phase), &past, to).map(|past| past.revision.clone());
         assert_eq!(target(PhaseName::Stable, None).unwrap(), "second");
         assert_eq!(target(PhaseName::Stepping, None).unwrap(), "old");
@@ -307,7 +316,7 @@ mod tests {
             target(PhaseName::Stable, Some("9"))
                 .unwrap_err()
                 .to_string()
-                .contains("1, 2, 3, 4")
+                .contains("1, 2, 3, 4, 5")
         );
         assert!(
             target(PhaseName::Stable, Some("old"))

@@ -300,6 +300,7 @@ pub fn past(deployments: &[Deployment]) -> Vec<Past> {
         .map(|deployment| Past {
             revision: revision(deployment),
             ordinal: ordinal(deployment),
+            served: deployment.annotations().contains_key(labels::SERVED),
             template: deployment
                 .annotations()
                 .get(labels::TEMPLATE)
@@ -322,10 +323,11 @@ pub fn history(family: &Family, now: Timestamp) -> String {
             let revision = revision(deployment);
             let (role, _, _) = role(&revision, &status);
             let (ready, wanted) = replicas(deployment);
-            let role = if role == "leaving" && wanted == 0 {
-                "past"
-            } else {
-                role
+            let served = deployment.annotations().contains_key(labels::SERVED);
+            let role = match role {
+                "leaving" if wanted == 0 && served => "past",
+                "leaving" if wanted == 0 => "never served",
+                other => other,
             };
             vec![
                 ordinal(deployment).to_string(),

@@ -16,8 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use link::{Link, connect};
 pub use link::{ConnectError, Greeting};
+use link::{Link, connect};
 
 /// Calls that may wait for an answer; more are refused.
 const CALLS_MAX: usize = 256;
@@ -179,7 +179,9 @@ enum Over {
 
 impl Session {
     async fn run(mut self) {
-        let Some(mut link) = self.connect(false).await else { return };
+        let Some(mut link) = self.connect(false).await else {
+            return;
+        };
         loop {
             match self.serve(&mut link).await {
                 Over::Dropped => {

@@ -53,9 +53,19 @@ impl Load {
         for index in 0..options.clients {
             let (client, observed) = Client::start(options.client.clone());
             let client = Arc::new(client);
-            tasks.push(tokio::spawn(watch(index, observed, Arc::clone(&account), Arc::clone(&changed))));
+            tasks.push(tokio::spawn(watch(
+                index,
+                observed,
+                Arc::clone(&account),
+                Arc::clone(&changed),
+            )));
             if !options.write_interval.is_zero() {
-                let writer = write(index, Arc::clone(&client), Arc::clone(&account), options.write_interval);
+                let writer = write(
+                    index,
+                    Arc::clone(&client),
+                    Arc::clone(&account),
+                    options.write_interval,
+                );
                 tasks.push(tokio::spawn(writer));
             }
             clients.push(client);
@@ -119,7 +129,12 @@ impl Load {
 
     /// Each writer's total in a room; empty when no client could read it.
     async fn read(&self, room: usize) -> BTreeMap<String, u64> {
-        for client in self.clients.iter().skip(room * CLIENTS_PER_ROOM).take(CLIENTS_PER_ROOM) {
+        for client in self
+            .clients
+            .iter()
+            .skip(room * CLIENTS_PER_ROOM)
+            .take(CLIENTS_PER_ROOM)
+        {
             let asked = json!({"room": room_name(room), "entries": true});
             if let Ok(answer) = client.call("counter/get", &asked).await
                 && let Some(entries) = answer.get("entries")
@@ -182,7 +197,9 @@ async fn write(index: usize, client: Arc<Client>, account: Arc<Mutex<Account>>, 
     loop {
         ticks.tick().await;
         lock(&account).sent();
-        let written = client.call("counter/set", &json!({"room": room, "count": count + 1})).await;
+        let written = client
+            .call("counter/set", &json!({"room": room, "count": count + 1}))
+            .await;
         let mut account = lock(&account);
         match written {
             Ok(_) => {

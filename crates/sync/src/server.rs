@@ -107,7 +107,11 @@ impl Server {
             Some(listen) => {
                 let listener = TcpListener::bind(listen).await?;
                 let control = listener.local_addr()?;
-                tasks.push(serve(listener, control::router().with_state(Arc::clone(&hub)), CONTROL_CONNECTIONS_MAX));
+                tasks.push(serve(
+                    listener,
+                    control::router().with_state(Arc::clone(&hub)),
+                    CONTROL_CONNECTIONS_MAX,
+                ));
                 let socket = socket
                     .route("/healthz", get(|| async { "ok\n" }))
                     .with_state(Arc::clone(&hub));

@@ -65,16 +65,24 @@ struct Serve {
 async fn main() -> ExitCode {
     let Command::Serve(serve) = Cli::parse().command;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let server = match Server::start(options(&serve)).await {
         Ok(server) => server,
         Err(error) => {
-            eprintln!("pointsman-sync: --listen {} or --control cannot be bound: {error}", serve.listen);
+            eprintln!(
+                "pointsman-sync: --listen {} or --control cannot be bound: {error}",
+                serve.listen
+            );
             return ExitCode::FAILURE;
         }
     };
     println!("ready http://{} replica {}", server.address, server.replica());
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         eprintln!("pointsman-sync: signals cannot be heard");
         return ExitCode::FAILURE;
     };

@@ -64,8 +64,15 @@ async fn main() -> ExitCode {
         start_interval: Duration::from_millis(run.start_interval_ms),
     };
     let load = Load::start(options).await;
-    if !load.connected(Duration::from_secs(run.connect_within_seconds)).await {
-        eprintln!("syncload: not every client is connected after {} s: {}", run.connect_within_seconds, load.snapshot());
+    if !load
+        .connected(Duration::from_secs(run.connect_within_seconds))
+        .await
+    {
+        eprintln!(
+            "syncload: not every client is connected after {} s: {}",
+            run.connect_within_seconds,
+            load.snapshot()
+        );
         return ExitCode::FAILURE;
     }
     println!("{}", json!({"ready": true, "connected": run.clients}));
@@ -95,7 +102,10 @@ async fn commands(load: &Load) {
             ("snapshot", _) => println!("{}", load.snapshot()),
             ("phase", name) if !name.is_empty() => println!("{}", json!(load.phase(name).await)),
             ("stop", _) => return,
-            (other, _) => println!("{}", json!({"error": format!("{other}: commands are snapshot, phase NAME and stop")})),
+            (other, _) => println!(
+                "{}",
+                json!({"error": format!("{other}: commands are snapshot, phase NAME and stop")})
+            ),
         }
     }
 }

@@ -80,8 +80,14 @@ fn address(options: &Options) -> Result<String, ConnectError> {
         .strip_prefix("ws://")
         .ok_or_else(|| ConnectError::Url(format!("{} does not begin with ws://", options.url)))?;
     let host = rest.split(['/', '?']).next().unwrap_or_default();
-    let ported = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    Ok(if ported { host.to_owned() } else { format!("{host}:80") })
+    let ported = host
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    Ok(if ported {
+        host.to_owned()
+    } else {
+        format!("{host}:80")
+    })
 }
 
 pub(super) async fn connect(

@@ -107,8 +107,17 @@ impl Account {
         }
     }
 
-    pub(super) fn connected_to(&mut self, index: usize, room: usize, revision: &str, token: &str, now: Instant) {
-        let Some(row) = self.rows.get_mut(index) else { return };
+    pub(super) fn connected_to(
+        &mut self,
+        index: usize,
+        room: usize,
+        revision: &str,
+        token: &str,
+        now: Instant,
+    ) {
+        let Some(row) = self.rows.get_mut(index) else {
+            return;
+        };
         row.sockets += 1;
         row.room = room;
         token.clone_into(&mut row.token);
@@ -126,7 +135,9 @@ impl Account {
     }
 
     pub(super) fn disconnected(&mut self, index: usize, now: Instant) {
-        let Some(row) = self.rows.get_mut(index) else { return };
+        let Some(row) = self.rows.get_mut(index) else {
+            return;
+        };
         row.sockets = row.sockets.saturating_sub(1);
         row.disconnects += 1;
         if row.sockets == 0 {
@@ -168,14 +179,22 @@ impl Account {
     pub(super) fn acknowledged(&self) -> BTreeMap<usize, Vec<(String, u64)>> {
         let mut rooms: BTreeMap<usize, Vec<(String, u64)>> = BTreeMap::new();
         for row in self.rows.iter().filter(|row| row.acknowledged > 0) {
-            rooms.entry(row.room).or_default().push((row.token.clone(), row.acknowledged));
+            rooms
+                .entry(row.room)
+                .or_default()
+                .push((row.token.clone(), row.acknowledged));
         }
         rooms
     }
 
     fn revisions(&self) -> BTreeMap<String, usize> {
         let mut revisions = BTreeMap::new();
-        for revision in self.rows.iter().filter(|row| row.sockets > 0).filter_map(|row| row.revision.clone()) {
+        for revision in self
+            .rows
+            .iter()
+            .filter(|row| row.sockets > 0)
+            .filter_map(|row| row.revision.clone())
+        {
             *revisions.entry(revision).or_insert(0) += 1;
         }
         revisions
@@ -193,7 +212,11 @@ impl Account {
         let mut counts: Vec<u64> = self.rows.iter().map(|row| row.disconnects).collect();
         counts.sort_unstable();
         let total: u64 = counts.iter().sum();
-        let mut gaps: Vec<u64> = self.gaps.iter().map(|gap| u64::try_from(gap.as_millis()).unwrap_or(u64::MAX)).collect();
+        let mut gaps: Vec<u64> = self
+            .gaps
+            .iter()
+            .map(|gap| u64::try_from(gap.as_millis()).unwrap_or(u64::MAX))
+            .collect();
         gaps.sort_unstable();
         let report = Report {
             phase: self.phase.clone(),
@@ -227,7 +250,13 @@ impl Account {
         self.begin = now;
         self.ends.clear();
         self.gaps.clear();
-        (self.moves_back, self.sent, self.acknowledged, self.refused, self.unanswered) = (0, 0, 0, 0, 0);
+        (
+            self.moves_back,
+            self.sent,
+            self.acknowledged,
+            self.refused,
+            self.unanswered,
+        ) = (0, 0, 0, 0, 0);
         for row in &mut self.rows {
             row.disconnects = 0;
             row.left.clear();
@@ -253,7 +282,10 @@ fn peak(times: &mut [Instant]) -> usize {
     times.sort_unstable();
     let (mut from, mut most) = (0, 0);
     for (index, time) in times.iter().enumerate() {
-        while times.get(from).is_some_and(|first| time.duration_since(*first) >= Duration::from_secs(1)) {
+        while times
+            .get(from)
+            .is_some_and(|first| time.duration_since(*first) >= Duration::from_secs(1))
+        {
             from += 1;
         }
         most = most.max(index + 1 - from);
@@ -280,7 +312,15 @@ mod tests {
         account.acknowledge(1, 1);
         assert_eq!(account.acknowledged()[&0], [("t".to_owned(), 1)]);
         let report = account.phase("next", 0, at(1_000));
-        assert_eq!(report.disconnects_per_client, Spread { mean: Some(1.0), p50: None, p99: 1, max: 1 });
+        assert_eq!(
+            report.disconnects_per_client,
+            Spread {
+                mean: Some(1.0),
+                p50: None,
+                p99: 1,
+                max: 1
+            }
+        );
         assert_eq!((report.gap_ms.p50, report.gap_ms.max), (Some(0), 30));
         assert_eq!((report.moves_back, report.peak_disconnects_per_second), (0, 2));
         assert_eq!(report.revisions, [("b".to_owned(), 2)].into());
@@ -302,7 +342,9 @@ mod tests {
     #[test]
     fn the_peak_slides() {
         let begin = Instant::now();
-        let mut times: Vec<_> = [900, 950, 1_100, 1_950, 5_000].map(|millis| begin + Duration::from_millis(millis)).to_vec();
+        let mut times: Vec<_> = [900, 950, 1_100, 1_950, 5_000]
+            .map(|millis| begin + Duration::from_millis(millis))
+            .to_vec();
         assert_eq!(peak(&mut times), 3);
         assert_eq!(peak(&mut []), 0);
     }

@@ -43,7 +43,10 @@ pub(super) async fn allowed(hub: &Hub, headers: &HeaderMap) -> bool {
         .map_or(&b""[..], |value| value.as_bytes());
     let shown = shown.strip_prefix(b"Bearer ").unwrap_or_default();
     // Several while they are rotated: every one of them is good, and each is compared.
-    let lines = token.split(|byte| *byte == b'\n').take(TOKENS_MAX).map(<[u8]>::trim_ascii);
+    let lines = token
+        .split(|byte| *byte == b'\n')
+        .take(TOKENS_MAX)
+        .map(<[u8]>::trim_ascii);
     lines.fold(false, |good, token| {
         good | (!token.is_empty() && token.len() <= TOKEN_BYTES_MAX && same(token, shown))
     })

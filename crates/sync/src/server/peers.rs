@@ -92,7 +92,10 @@ async fn connect(hub: &Hub, address: &str) -> Result<PeerSocket, PeerError> {
         .insert("sec-websocket-protocol", HeaderValue::from_static(PROTOCOL));
     if let Some(file) = &hub.options.control_token_file
         && let Ok(token) = tokio::fs::read_to_string(file).await
-        && let Ok(value) = HeaderValue::from_str(&format!("Bearer {}", token.lines().next().unwrap_or_default().trim()))
+        && let Ok(value) = HeaderValue::from_str(&format!(
+            "Bearer {}",
+            token.lines().next().unwrap_or_default().trim()
+        ))
     {
         request.headers_mut().insert("authorization", value);
     }
