@@ -217,8 +217,11 @@ impl Session {
     /// Tries until there is a socket; `None` when nobody wants the session any more.
     async fn connect(&mut self, moved: bool) -> Option<Link> {
         let mut wait = BACKOFF_FIRST;
+        let mut failed = 0_u32;
         loop {
-            match connect(&self.options, self.token.as_deref(), self.revision.as_deref()).await {
+            // A revision that cannot be reached may be gone, so every second try leaves the choice to the service.
+            let revision = self.revision.as_deref().filter(|_| failed.is_multiple_of(2));
+            match connect(&self.options, self.token.as_deref(), revision).await {
                 Ok((link, greeting)) => {
                     self.token = Some(greeting.token.clone());
                     self.revision = Some(greeting.revision.clone());
@@ -228,6 +231,7 @@ impl Session {
                 }
                 Err(error) => self.observe(Observed::Failed(error)).await,
             }
+            failed = failed.saturating_add(1);
             if self.asked.is_closed() {
                 return None;
             }

@@ -157,6 +157,11 @@ impl Server {
         self.stop();
     }
 
+    /// Cuts every session without a word, as a lost network would; the replica goes on.
+    pub fn cut(&self) {
+        self.hub.cut_everybody();
+    }
+
     /// Ends at once, as a crash would.
     pub fn stop(self) {
         self.hub.cut_everybody();
