@@ -1,5 +1,6 @@
 //! Logs and metrics. One registry, made here and passed down.
 
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
@@ -73,6 +74,8 @@ impl Metrics {
         registry.register(Box::new(status_conflicts.clone()))?;
         let leader = IntGauge::new("pointsman_leader", "1 while this replica leads.")?;
         registry.register(Box::new(leader.clone()))?;
+        // Memory, CPU and file descriptors of this process, where the system tells them.
+        registry.register(Box::new(ProcessCollector::for_self()))?;
         let build = Gauge::with_opts(
             Opts::new("pointsman_build_info", "Always 1.").const_label("version", env!("CARGO_PKG_VERSION")),
         )?;
