@@ -68,9 +68,9 @@ build_images() {
 
 containerd_says() { ctr --address "$STATE/containerd.sock" --namespace k8s.io "$@"; }
 
-# import_image ARCHIVE: an archive of the oci or docker kind.
+# import_image ARCHIVE [LOG]: an archive of the oci or docker kind.
 import_image() {
-  local log=$STATE/log/import.log
+  local log=${2:-$STATE/log/import.log}
   [ -f "$1" ] || fail "there is no image archive $1"
   containerd_says images import "$1" </dev/null >"$log" 2>&1 || fail_log "$1 could not be imported" "$log"
 }
@@ -92,9 +92,12 @@ import() {
   local file
   (($#)) || fail "usage: cluster import ARCHIVE..."
   ! other_cluster || fail "KUBECONFIG names another cluster; load images with its own tool (kind load image-archive, k3d image import)"
-  node_pid >/dev/null || fail "the node is not running; run: cluster up"
+  need_root
+  node_pid >/dev/null || fail "the node is not running; run: $0 up"
   for file in "$@"; do
-    import_image "$file"
-    sed -n 's/^unpacking \([^ ]*\).*/\1/p' "$STATE/log/import.log"
+    # A log of its own: imports may run at the same time, and the names are read from it.
+    import_image "$file" "$STATE/log/import-$$.log"
+    sed -n 's/^unpacking \([^ ]*\).*/\1/p' "$STATE/log/import-$$.log"
+    rm -f "$STATE/log/import-$$.log"
   done
 }

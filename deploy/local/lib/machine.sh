@@ -1,6 +1,8 @@
 # shellcheck shell=bash
 # What the machine must give, and its control groups.
 
+need_root() { [ "$(id -u)" = 0 ] || fail "this command needs root, because the node's namespaces do; run it as root"; }
+
 need_machine() {
   local instead="make a cluster with kind or k3d, with a Gateway API implementation in it, and set KUBECONFIG"
   [ "$(uname -s)" = Linux ] || fail "the local cluster needs Linux; or $instead"

@@ -79,4 +79,14 @@ start_component() { rm -f "$STATE/stopped/$1"; }
 # The folders that components insist on; the node covers them with its own, and they stay empty on the host.
 HOST_FOLDERS=(/var/lib/cni /var/lib/kubelet /var/log/pods /var/log/containers /run/containerd)
 
-remove_host_folders() { rmdir "${HOST_FOLDERS[@]}" 2>/dev/null || true; }
+# Taking away a folder that another namespace has mounted something on would take the mount away there, so one that
+# a second cluster's node uses stays.
+remove_host_folders() {
+  local folder used
+  # Processes that end meanwhile make cat fail, and that says nothing.
+  used=$(cat /proc/[0-9]*/mountinfo 2>/dev/null | cut -d' ' -f5 | sort -u) || true
+  for folder in "${HOST_FOLDERS[@]}"; do
+    [ -d "$folder" ] || continue
+    grep -Fx -- "$folder" <<<"$used" >/dev/null || rmdir "$folder" 2>/dev/null || true
+  done
+}

