@@ -261,7 +261,8 @@ impl Look<'_> {
         }
     }
 
-    /// Within two points of all live sessions, or half a session when there are few. A small share, of either side,
+    /// Within a point of all live sessions, or half a session when there are few; two points are promised, and clients
+    /// come and go between the look and whoever checks. A small share, of either side,
     /// allows for less: nobody at all is not two in a hundred.
     fn share(&self, asked: u8) -> Share {
         let new = self.sessions(&self.candidate());
@@ -281,7 +282,7 @@ impl Look<'_> {
             .saturating_mul(100)
             .saturating_sub(total.saturating_mul(i64::from(asked)))
             .abs();
-        let points = i64::from(asked.min(100_u8.saturating_sub(asked)) / 2).min(2);
+        let points = i64::from(asked.min(100_u8.saturating_sub(asked)) / 2).min(1);
         if off <= total.saturating_mul(points).max(50) {
             return Share::There;
         }
