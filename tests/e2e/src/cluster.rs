@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use pointsman_api::labels;
+use pointsman_api::rollout::Rollout;
 use serde_json::json;
 
 use crate::command::{run, run_with};
@@ -93,6 +95,29 @@ impl Cluster {
         )
         .await?;
         Ok(())
+    }
+
+    /// Deletes the rollouts of a namespace, waits until their pods are gone, and deletes it then: a namespace that goes
+    /// with its pods waits for the longest grace period among them, however fast they end.
+    pub async fn clear_namespace(&self, name: &str, within: Duration) -> anyhow::Result<()> {
+        let rollouts: Api<Rollout> = Api::namespaced(self.client.clone(), name);
+        match rollouts
+            .delete_collection(&DeleteParams::default(), &ListParams::default())
+            .await
+        {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(error.into()),
+        }
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), name);
+        until(within, &format!("pods of {name} are left"), || async {
+            let left = pods
+                .list_metadata(&ListParams::default().labels(labels::ROLLOUT))
+                .await?;
+            Ok(left.items.is_empty().then_some(()))
+        })
+        .await?;
+        self.delete_namespace(name, within).await
     }
 
     /// Deletes a namespace and waits until it is gone.

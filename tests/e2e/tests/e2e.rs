@@ -65,7 +65,7 @@ async fn images() -> anyhow::Result<Images> {
 async fn service(namespace: &str, replicas: u32) -> anyhow::Result<Service> {
     let images = images().await?;
     let cluster = Cluster::connect().await?;
-    cluster.delete_namespace(namespace, 3 * MINUTE).await?;
+    cluster.clear_namespace(namespace, 3 * MINUTE).await?;
     cluster.namespace(namespace).await?;
     Ok(Service {
         cluster,
@@ -89,7 +89,7 @@ async fn serving(service: &Service, manifest: &Value, clients: usize) -> anyhow:
 async fn done(service: &Service) -> anyhow::Result<()> {
     service
         .cluster
-        .delete_namespace(&service.namespace, 3 * MINUTE)
+        .clear_namespace(&service.namespace, 3 * MINUTE)
         .await
 }
 

@@ -145,7 +145,7 @@ async fn bench() -> anyhow::Result<()> {
         .helm(&["uninstall", "pointsman", "-n", install::NAMESPACE, "--wait"])
         .await;
     for namespace in [NAMESPACE, MANY_NAMESPACE] {
-        cluster.delete_namespace(namespace, 5 * MINUTE).await?;
+        cluster.clear_namespace(namespace, 5 * MINUTE).await?;
         cluster.namespace(namespace).await?;
     }
     install::operator(&cluster, &images).await?;
@@ -207,8 +207,8 @@ async fn bench() -> anyhow::Result<()> {
     tokio::fs::create_dir_all(path.parent().context("no folder")?).await?;
     tokio::fs::write(&path, serde_json::to_string_pretty(&rows)?).await?;
     println!("also in target/bench/operator.json");
-    cluster.delete_namespace(NAMESPACE, 5 * MINUTE).await?;
-    cluster.delete_namespace(MANY_NAMESPACE, 10 * MINUTE).await
+    cluster.clear_namespace(NAMESPACE, 5 * MINUTE).await?;
+    cluster.clear_namespace(MANY_NAMESPACE, 10 * MINUTE).await
 }
 
 /// Rollouts without pods: a node has room for some hundred pods, and it is the operator that is measured.

@@ -49,7 +49,7 @@ impl Demo {
         let images = install::images().await?;
         install::operator(&cluster, &images).await?;
         for namespace in ["demo", "demo-plain"] {
-            cluster.delete_namespace(namespace, 3 * MINUTE).await?;
+            cluster.clear_namespace(namespace, 3 * MINUTE).await?;
             cluster.namespace(namespace).await?;
         }
         let service = Service {
@@ -154,7 +154,7 @@ impl Demo {
         self.service.delete().await?;
         let row = plain::rolling_update(cluster, &self.service.image, REPLICAS, CLIENTS).await?;
         self.reports.push(row);
-        cluster.delete_namespace("demo-plain", 3 * MINUTE).await?;
+        cluster.clear_namespace("demo-plain", 3 * MINUTE).await?;
         let path = root().join("target/demo/report.json");
         tokio::fs::create_dir_all(path.parent().context("no folder")?).await?;
         tokio::fs::write(&path, serde_json::to_string_pretty(&self.reports)?).await?;
