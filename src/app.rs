@@ -24,6 +24,7 @@ use tokio::sync::watch;
 
 use crate::admin::{self, Health};
 use crate::cli::Run;
+use crate::kubernetes::backoff::NoBackoff;
 use crate::kubernetes::client::{call, connect};
 use crate::kubernetes::lease::{self, Leadership};
 use crate::rollout::{self, Context};
@@ -227,6 +228,7 @@ fn controller(
                 .concurrency(options.concurrency)
                 .debounce(Duration::from_millis(50)),
         )
+        .trigger_backoff(NoBackoff)
         .owns_stream(watched.deployments)
         .owns_stream(watched.services)
         .owns_stream(watched.secrets)
@@ -243,7 +245,12 @@ fn controller(
         async move {
             controller
                 .run(rollout::reconcile, rollout::on_error, context)
-                .for_each(|_| futures::future::ready(()))
+                .for_each(|outcome| {
+                    if let Err(controller::Error::QueueError(error)) = outcome {
+                        tracing::warn!(%error, "a watch broke; it is made again");
+                    }
+                    futures::future::ready(())
+                })
                 .await;
         }
     };

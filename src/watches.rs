@@ -18,6 +18,7 @@ use pointsman_api::rollout::Rollout;
 use serde::de::DeserializeOwned;
 
 use crate::app::ours;
+use crate::kubernetes::backoff::WatchBackoff;
 use crate::rollout::build::http_route;
 use crate::rollout::observe::Stores;
 
@@ -103,7 +104,7 @@ where
     K::DynamicType: Clone + Eq + std::hash::Hash + Send + Sync,
 {
     events
-        .default_backoff()
+        .backoff(WatchBackoff::default())
         .modify(trim)
         .reflect(writer)
         .touched_objects()
@@ -132,7 +133,7 @@ pub fn start(client: &Client, scope: &Scope, gateway: bool) -> Watched {
             secret.managed_fields_mut().clear();
         });
     let workloads = watcher(api::<PartialObjectMeta<Deployment>>(client, scope), all())
-        .default_backoff()
+        .backoff(WatchBackoff::default())
         .modify(|workload| workload.managed_fields_mut().clear())
         .touched_objects()
         .boxed();

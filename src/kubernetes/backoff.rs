@@ -1,4 +1,4 @@
-//! A backoff per object: grows with each error, is gone with the first success.
+//! A backoff per object, which grows with each error and is gone with the first success; and those of watches.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -45,9 +45,66 @@ impl Backoffs {
     }
 }
 
+/// Between the tries of one watch. After an outage of the API server nobody should be blind for half a minute.
+#[derive(Clone, Debug, Default)]
+pub struct WatchBackoff {
+    errors: u32,
+}
+
+const WATCH_FIRST_MS: u64 = 250;
+const WATCH_LAST_MS: u64 = 4_000;
+
+impl Iterator for WatchBackoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let wait_ms = WATCH_FIRST_MS
+            .saturating_mul(1_u64 << self.errors.min(10))
+            .min(WATCH_LAST_MS);
+        self.errors = self.errors.saturating_add(1);
+        // Full jitter over the second half, so that replicas and watches do not come back together.
+        Some(Duration::from_millis(rand::random_range(wait_ms / 2..=wait_ms)))
+    }
+}
+
+impl kube::runtime::utils::Backoff for WatchBackoff {
+    fn reset(&mut self) {
+        self.errors = 0;
+    }
+}
+
+/// For streams whose parts have backoffs of their own. A controller holds up *all* its watches for each error of any of
+/// them; seven watches that failed in one outage would leave it blind for minutes after.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoBackoff;
+
+impl Iterator for NoBackoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::ZERO)
+    }
+}
+
+impl kube::runtime::utils::Backoff for NoBackoff {
+    fn reset(&mut self) {}
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_watch_is_tried_again_within_seconds_however_long_the_outage() {
+        let mut backoff = WatchBackoff::default();
+        let waits: Vec<_> = backoff.by_ref().take(50).map(|wait| wait.as_millis()).collect();
+        assert!(
+            waits[0] <= 250 && waits[49] >= 2_000 && waits.iter().all(|wait| *wait <= 4_000),
+            "{waits:?}"
+        );
+        kube::runtime::utils::Backoff::reset(&mut backoff);
+        assert!(backoff.next().unwrap().as_millis() <= 250);
+    }
 
     #[test]
     fn grows_to_a_minute_and_starts_anew_after_success() {

@@ -12,8 +12,8 @@ use tower::{Layer, Service};
 
 /// The longest that one call may take.
 pub const CALL_WITHIN: Duration = Duration::from_secs(10);
-/// Watches end within 290 s, so a connection without a byte for longer is dead.
-const IDLE_WITHIN: Duration = Duration::from_secs(295);
+/// The API server sends every watch a bookmark a minute, so a connection without a byte for longer is dead.
+const IDLE_WITHIN: Duration = Duration::from_secs(130);
 
 /// Why a call to the API server failed.
 #[derive(Debug, thiserror::Error)]
