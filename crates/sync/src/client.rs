@@ -4,20 +4,23 @@
 //! used for must count once when sent twice, as `counter/set` does. A move makes the new socket before it breaks the
 //! old one.
 
+mod dial;
 mod link;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use pointsman_wire::Packet;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use dial::{Backoff, Dial};
+use link::Link;
 pub use link::{ConnectError, Greeting};
-use link::{Link, connect};
 
 /// Calls that may wait for an answer; more are refused.
 const CALLS_MAX: usize = 256;
@@ -26,8 +29,6 @@ const OBSERVED_MAX: usize = 256;
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// A socket without a byte for longer is dead.
 const SILENT_WITHIN: Duration = Duration::from_secs(45);
-const BACKOFF_FIRST: Duration = Duration::from_millis(250);
-const BACKOFF_LAST: Duration = Duration::from_secs(10);
 
 /// How a session is made.
 #[derive(Clone, Debug)]
@@ -38,6 +39,13 @@ pub struct Options {
     pub connect: Option<String>,
     /// A call that has no answer after this long fails.
     pub ask_within: Duration,
+}
+
+impl Options {
+    /// Tells whether the addresses can be used at all, before anything is started.
+    pub fn check(&self) -> Result<(), ConnectError> {
+        link::address(self).map(drop)
+    }
 }
 
 /// What happens to a session.
@@ -93,7 +101,21 @@ struct Call {
     method: String,
     payload: Bytes,
     answer: oneshot::Sender<Result<Value, CallError>>,
-    until: Instant,
+}
+
+impl Call {
+    /// Nobody waits for the answer any more.
+    fn is_over(&self) -> bool {
+        self.answer.is_closed()
+    }
+
+    fn packet(&self, id: i64) -> Packet {
+        Packet::Call {
+            id,
+            method: self.method.clone(),
+            payload: self.payload.clone(),
+        }
+    }
 }
 
 /// A session. It ends when this is dropped.
@@ -122,37 +144,39 @@ impl Client {
             options,
             token: None,
             revision: None,
+            backoff: Backoff::default(),
+            moving: None,
             next_id: 1,
             seen: 0,
             waiting: BTreeMap::new(),
             asked,
             tell,
         };
-        let task = tokio::spawn(session.run());
-        (
-            Self {
-                calls,
-                ask_within,
-                task,
-            },
-            observed,
-        )
+        let client = Self {
+            calls,
+            ask_within,
+            task: tokio::spawn(session.run()),
+        };
+        (client, observed)
     }
 
-    /// Calls a method and waits for its answer, over as many sockets as that takes.
+    /// Calls a method and waits for its answer, over as many sockets as that takes, but no longer than
+    /// [`Options::ask_within`].
     pub async fn call(&self, method: &str, arguments: &Value) -> Result<Value, CallError> {
         let (answer, answered) = oneshot::channel();
         let call = Call {
             method: method.to_owned(),
             payload: Bytes::from(arguments.to_string()),
             answer,
-            until: Instant::now() + self.ask_within,
         };
         self.calls.try_send(call).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => CallError::Full,
             mpsc::error::TrySendError::Closed(_) => CallError::Ended,
         })?;
-        answered.await.unwrap_or(Err(CallError::Ended))
+        match tokio::time::timeout(self.ask_within, answered).await {
+            Ok(answer) => answer.unwrap_or(Err(CallError::Ended)),
+            Err(_) => Err(CallError::Timeout),
+        }
     }
 }
 
@@ -160,6 +184,9 @@ struct Session {
     options: Options,
     token: Option<String>,
     revision: Option<String>,
+    backoff: Backoff,
+    /// The socket that is to replace the one in use, while it is being made.
+    moving: Option<BoxFuture<'static, (Link, Greeting)>>,
     next_id: i64,
     seen: u64,
     waiting: BTreeMap<i64, Call>,
@@ -171,91 +198,88 @@ struct Session {
 enum Over {
     /// It ended by itself.
     Cut,
-    /// It is to be replaced, after this long, by one to that revision.
-    Move { delay: Duration, next: String },
+    /// Another is up.
+    Replaced(Box<(Link, Greeting)>),
     /// Nobody wants the session any more.
     Dropped,
 }
 
 impl Session {
     async fn run(mut self) {
-        let Some(mut link) = self.connect(false).await else {
-            return;
-        };
+        let (mut link, greeting) = self.dial(None, Duration::ZERO).await;
+        self.greeted(greeting, false).await;
         loop {
+            let up = Instant::now();
             match self.serve(&mut link).await {
-                Over::Dropped => {
-                    link.close().await;
-                    return;
-                }
+                Over::Dropped => return link.close().await,
                 Over::Cut => {
                     self.observe(Observed::Disconnected { moved: false }).await;
-                    match self.connect(false).await {
-                        Some(fresh) => link = fresh,
-                        None => return,
-                    }
-                }
-                Over::Move { delay, next } => {
-                    tokio::time::sleep(delay).await;
-                    if !next.is_empty() {
-                        self.revision = Some(next);
-                    }
-                    // The old socket stays open, unread, until the new one is greeted.
-                    match self.connect(true).await {
-                        Some(fresh) => {
-                            let old = std::mem::replace(&mut link, fresh);
-                            self.observe(Observed::Disconnected { moved: true }).await;
-                            old.close().await;
+                    self.backoff.lived(up.elapsed());
+                    let dial = match self.moving.take() {
+                        Some(dial) => dial,
+                        None => {
+                            // Clients that were cut together do not come back together.
+                            let wait = self.backoff.next();
+                            self.dial(None, wait)
                         }
-                        None => return,
-                    }
+                    };
+                    let (fresh, greeting) = dial.await;
+                    link = fresh;
+                    self.greeted(greeting, false).await;
+                    // An error shows at the next read.
+                    let _ = self.send_again(&mut link).await;
+                }
+                Over::Replaced(fresh) => {
+                    let (fresh, greeting) = *fresh;
+                    let old = std::mem::replace(&mut link, fresh);
+                    self.greeted(greeting, true).await;
+                    let _ = self.send_again(&mut link).await;
+                    self.observe(Observed::Disconnected { moved: true }).await;
+                    // The session does not wait for its old replica.
+                    tokio::spawn(old.close());
                 }
             }
         }
     }
 
-    /// Tries until there is a socket; `None` when nobody wants the session any more.
-    async fn connect(&mut self, moved: bool) -> Option<Link> {
-        let mut wait = BACKOFF_FIRST;
-        let mut failed = 0_u32;
-        loop {
-            // A revision that cannot be reached may be gone, so every second try leaves the choice to the service.
-            let revision = self.revision.as_deref().filter(|_| failed.is_multiple_of(2));
-            match connect(&self.options, self.token.as_deref(), revision).await {
-                Ok((link, greeting)) => {
-                    self.token = Some(greeting.token.clone());
-                    self.revision = Some(greeting.revision.clone());
-                    self.seen = 0;
-                    self.observe(Observed::Connected { greeting, moved }).await;
-                    return Some(link);
-                }
-                Err(error) => self.observe(Observed::Failed(error)).await,
-            }
-            failed = failed.saturating_add(1);
-            if self.asked.is_closed() {
-                return None;
-            }
-            // Full jitter: clients that were cut together do not come back together.
-            let most = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            tokio::time::sleep(Duration::from_millis(rand::random_range(0..=most))).await;
-            wait = wait.saturating_mul(2).min(BACKOFF_LAST);
-        }
+    /// Makes a socket: to that revision, else to the one it had.
+    fn dial(&self, next: Option<String>, delay: Duration) -> BoxFuture<'static, (Link, Greeting)> {
+        let dial = Dial {
+            options: self.options.clone(),
+            token: self.token.clone(),
+            revision: next
+                .filter(|next| !next.is_empty())
+                .or_else(|| self.revision.clone()),
+            backoff: self.backoff.clone(),
+            tell: self.tell.clone(),
+        };
+        Box::pin(dial.run(delay))
     }
 
-    async fn observe(&self, observed: Observed) {
+    async fn greeted(&mut self, greeting: Greeting, moved: bool) {
+        self.token = Some(greeting.token.clone());
+        self.revision = Some(greeting.revision.clone());
+        self.seen = 0;
+        self.observe(Observed::Connected { greeting, moved }).await;
+    }
+
+    async fn observe(&mut self, observed: Observed) {
         // Nobody has to look.
         let _ = self.tell.send(observed).await;
     }
 
-    async fn serve(&mut self, link: &mut Link) -> Over {
-        let again: Vec<Packet> = self.waiting.iter().map(|(id, call)| packet(*id, call)).collect();
-        for packet in &again {
-            if link.send(packet).await.is_err() {
-                return Over::Cut;
-            }
+    /// Sends the calls that somebody still waits for.
+    async fn send_again(&mut self, link: &mut Link) -> Result<(), ()> {
+        self.waiting.retain(|_, call| !call.is_over());
+        for (id, call) in &self.waiting {
+            link.send(&call.packet(*id)).await?;
         }
+        Ok(())
+    }
+
+    /// Uses a socket until it is over.
+    async fn serve(&mut self, link: &mut Link) -> Over {
         let mut pings = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
-        let mut sweeps = tokio::time::interval(Duration::from_millis(250));
         let mut heard = Instant::now();
         loop {
             tokio::select! {
@@ -268,26 +292,39 @@ impl Session {
                 }
                 call = self.asked.recv() => {
                     let Some(call) = call else { return Over::Dropped };
-                    if self.waiting.len() >= CALLS_MAX {
-                        let _ = call.answer.send(Err(CallError::Full));
-                        continue;
-                    }
-                    let id = self.next_id;
-                    self.next_id += 1;
-                    let sent = link.send(&packet(id, &call)).await;
-                    self.waiting.insert(id, call);
-                    if sent.is_err() {
+                    if self.ask(call, link).await.is_err() {
                         return Over::Cut;
                     }
+                }
+                fresh = made(&mut self.moving) => {
+                    self.moving = None;
+                    return Over::Replaced(Box::new(fresh));
                 }
                 _ = pings.tick() => {
                     if heard.elapsed() > SILENT_WITHIN || link.send(&Packet::Ping { seen: self.seen }).await.is_err() {
                         return Over::Cut;
                     }
                 }
-                _ = sweeps.tick() => self.sweep(),
             }
         }
+    }
+
+    async fn ask(&mut self, call: Call, link: &mut Link) -> Result<(), ()> {
+        if call.is_over() {
+            return Ok(());
+        }
+        if self.waiting.len() >= CALLS_MAX {
+            self.waiting.retain(|_, call| !call.is_over());
+        }
+        if self.waiting.len() >= CALLS_MAX {
+            let _ = call.answer.send(Err(CallError::Full));
+            return Ok(());
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        let packet = call.packet(id);
+        self.waiting.insert(id, call);
+        link.send(&packet).await
     }
 
     async fn take(&mut self, packet: Packet, link: &mut Link) -> Option<Over> {
@@ -306,11 +343,11 @@ impl Session {
                 let payload = serde_json::from_slice(&payload).unwrap_or(Value::Null);
                 self.observe(Observed::Event { name, payload }).await;
             }
+            // The socket in use stays in use until the next one is greeted.
             Packet::Drain { delay_ms, next, .. } => {
-                return Some(Over::Move {
-                    delay: Duration::from_millis(delay_ms),
-                    next,
-                });
+                if self.moving.is_none() {
+                    self.moving = Some(self.dial(Some(next), Duration::from_millis(delay_ms)));
+                }
             }
             Packet::Ping { .. } => {
                 if link.send(&Packet::Pong { seen: self.seen }).await.is_err() {
@@ -321,29 +358,13 @@ impl Session {
         }
         None
     }
-
-    /// Fails the calls that waited too long.
-    fn sweep(&mut self) {
-        let now = Instant::now();
-        let late: Vec<i64> = self
-            .waiting
-            .iter()
-            .filter(|(_, call)| call.until <= now)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in late {
-            if let Some(call) = self.waiting.remove(&id) {
-                let _ = call.answer.send(Err(CallError::Timeout));
-            }
-        }
-    }
 }
 
-fn packet(id: i64, call: &Call) -> Packet {
-    Packet::Call {
-        id,
-        method: call.method.clone(),
-        payload: call.payload.clone(),
+/// Never, when none is being made.
+async fn made(moving: &mut Option<BoxFuture<'static, (Link, Greeting)>>) -> (Link, Greeting) {
+    match moving {
+        Some(dial) => dial.await,
+        None => std::future::pending().await,
     }
 }
 

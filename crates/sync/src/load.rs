@@ -4,17 +4,20 @@
 //! were acknowledged, so that a lost one is seen.
 
 mod account;
+mod report;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-pub use account::{Account, Report};
+use account::Account;
+pub use report::{Report, Spread};
 
 use crate::client::{self, CallError, Client, Observed};
 
@@ -22,6 +25,9 @@ use crate::client::{self, CallError, Client, Observed};
 const CLIENTS_PER_ROOM: usize = 10;
 /// Acknowledged writes may take this long to be seen at every replica.
 const SEEN_WITHIN: Duration = Duration::from_secs(10);
+/// A client that does not answer a read in time leaves it to the next one of its room.
+const READ_WITHIN: Duration = Duration::from_secs(3);
+const ROOMS_READ_AT_ONCE: usize = 32;
 
 /// What load to make.
 #[derive(Clone, Debug)]
@@ -107,19 +113,25 @@ impl Load {
         lock(&self.account).phase(next, lost, Instant::now())
     }
 
+    /// Revisions that each client was on in the phase that runs, with the milliseconds since its begin.
+    #[must_use]
+    pub fn history(&self) -> Value {
+        lock(&self.account).history()
+    }
+
     /// Acknowledged writes that cannot be read back, at the replica of some client of the room.
     async fn lost(&self) -> u64 {
         let end = Instant::now() + SEEN_WITHIN;
         let acknowledged = lock(&self.account).acknowledged();
         loop {
-            let mut lost = 0_u64;
-            for (room, writers) in &acknowledged {
-                let held = self.read(*room).await;
-                for (writer, count) in writers {
-                    let seen = held.get(writer).copied().unwrap_or(0);
-                    lost = lost.saturating_add(count.saturating_sub(seen));
-                }
-            }
+            let rooms = acknowledged
+                .iter()
+                .map(|(room, writers)| self.lost_in(*room, writers));
+            let lost: Vec<u64> = futures::stream::iter(rooms)
+                .buffer_unordered(ROOMS_READ_AT_ONCE)
+                .collect()
+                .await;
+            let lost = lost.into_iter().fold(0, u64::saturating_add);
             if lost == 0 || Instant::now() >= end {
                 return lost;
             }
@@ -127,16 +139,21 @@ impl Load {
         }
     }
 
+    async fn lost_in(&self, room: usize, writers: &[(String, u64)]) -> u64 {
+        let held = self.read(room).await;
+        writers.iter().fold(0, |lost: u64, (writer, count)| {
+            let seen = held.get(writer).copied().unwrap_or(0);
+            lost.saturating_add(count.saturating_sub(seen))
+        })
+    }
+
     /// Each writer's total in a room; empty when no client could read it.
     async fn read(&self, room: usize) -> BTreeMap<String, u64> {
-        for client in self
-            .clients
-            .iter()
-            .skip(room * CLIENTS_PER_ROOM)
-            .take(CLIENTS_PER_ROOM)
-        {
-            let asked = json!({"room": room_name(room), "entries": true});
-            if let Ok(answer) = client.call("counter/get", &asked).await
+        let asked = json!({"room": room_name(room), "entries": true});
+        let clients = self.clients.iter().skip(room * CLIENTS_PER_ROOM);
+        for client in clients.take(CLIENTS_PER_ROOM) {
+            let answer = tokio::time::timeout(READ_WITHIN, client.call("counter/get", &asked)).await;
+            if let Ok(Ok(answer)) = answer
                 && let Some(entries) = answer.get("entries")
                 && let Ok(entries) = serde_json::from_value(entries.clone())
             {
@@ -175,9 +192,9 @@ async fn watch(
         let mut account = lock(&account);
         match observed {
             Observed::Connected { greeting, .. } => {
-                account.connected_to(index, room_of(index), &greeting.revision, &greeting.token, now);
+                account.connected_to(index, room_of(index), &greeting.revision, &greeting.writer, now);
             }
-            Observed::Disconnected { .. } => account.disconnected(index, now),
+            Observed::Disconnected { moved } => account.disconnected(index, moved, now),
             Observed::Failed(error) => account.failed(&error.kind()),
             Observed::Event { .. } => continue,
         }

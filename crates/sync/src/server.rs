@@ -1,7 +1,9 @@
 //! One replica of the service: sessions, documents, its peers, and the port that the operator steers it by.
 
 mod control;
+mod documents;
 mod drain;
+mod handshake;
 mod hub;
 mod peers;
 mod port;
@@ -9,13 +11,13 @@ mod session;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{any, get};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::net::{TcpListener, TcpSocket};
 
 use hub::Hub;
 
@@ -24,6 +26,12 @@ pub const ORDER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Connections to the control port: the operator, the kubelet, a scraper, the peers.
 const CONTROL_CONNECTIONS_MAX: usize = 512;
+/// Clients that a dead replica lost come all at once; the usual 128 would make some of them wait for a second.
+const BACKLOG: u32 = 4_096;
+/// Sessions that are closed take no longer to go.
+const CLOSED_WITHIN: Duration = Duration::from_secs(1);
+/// The last state takes no longer to hand over.
+const FLUSHED_WITHIN: Duration = Duration::from_secs(3);
 
 /// How a replica is run.
 #[derive(Clone, Debug)]
@@ -32,7 +40,7 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Where the control endpoints are served; on `listen` when absent.
     pub control: Option<SocketAddr>,
-    /// File that holds the bearer token of `/sessions` and `/peer`; open to everybody when absent.
+    /// File with the bearer tokens of `/sessions` and `/peer`, one a line; open to everybody when absent.
     pub control_token_file: Option<PathBuf>,
     /// Revision that sessions are told.
     pub revision: String,
@@ -50,6 +58,14 @@ pub struct Options {
     pub drain_deadline: Duration,
     /// An order that is not repeated for so long is over.
     pub order_within: Duration,
+    /// A session that was told to move and is still there after this long is closed.
+    pub moved_within: Duration,
+    /// What was learnt from one replica goes to the others this often.
+    pub relay_every: Duration,
+    /// A connection that has sent no request after this long is closed.
+    pub header_within: Duration,
+    /// New sessions per second that it tells the operator it can take; no limit when absent.
+    pub handshakes_per_second: Option<u32>,
     /// Sessions at most; more are refused with 503.
     pub sessions_max: usize,
 }
@@ -70,16 +86,58 @@ impl Options {
             drain_interval: Duration::from_millis(50),
             drain_deadline: Duration::from_secs(60),
             order_within: ORDER_WITHIN,
+            moved_within: Duration::from_secs(10),
+            relay_every: Duration::from_secs(2),
+            header_within: Duration::from_secs(5),
+            handshakes_per_second: None,
             sessions_max: 10_000,
         }
     }
+}
+
+/// Why a replica could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An option makes no sense.
+    #[error("{field}: {fix}")]
+    Option {
+        /// Which.
+        field: &'static str,
+        /// What to give instead.
+        fix: &'static str,
+    },
+    /// An address cannot be bound. Trying again may help once nobody else has it.
+    #[error("{field} {address} cannot be bound: {source}")]
+    Bind {
+        /// Which option.
+        field: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file of tokens cannot be read.
+    #[error("control-token-file {} cannot be read: {source}", file.display())]
+    Tokens {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// True for what may name a revision: it goes into labels and URLs as it is.
+pub(crate) fn is_revision(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 /// A replica that runs.
 #[derive(Debug)]
 pub struct Server {
     hub: Arc<Hub>,
-    tasks: Vec<JoinHandle<()>>,
     /// Where sessions are served.
     pub address: SocketAddr,
     /// Where the control endpoints are served.
@@ -87,45 +145,37 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds the ports and serves. Fails when an address cannot be bound.
-    pub async fn start(options: Options) -> std::io::Result<Self> {
-        let sessions = TcpListener::bind(options.listen).await?;
-        let address = sessions.local_addr()?;
-        let hub = Arc::new(Hub::new(options.clone()));
-        let mut tasks = Vec::new();
-        // Beyond the sessions some room to refuse more of them in words.
-        let connections_max = options.sessions_max.saturating_add(CONTROL_CONNECTIONS_MAX);
-        let socket = Router::new().fallback(any(session::upgrade));
+    /// Checks the options, binds the ports and serves.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        check(&options).await?;
+        let (sessions, address) = bind("listen", options.listen).await?;
         let control = match options.control {
-            None => {
-                let both = control::router()
-                    .fallback(any(session::upgrade))
-                    .with_state(Arc::clone(&hub));
-                tasks.push(serve(sessions, both, connections_max));
-                address
-            }
-            Some(listen) => {
-                let listener = TcpListener::bind(listen).await?;
-                let control = listener.local_addr()?;
-                tasks.push(serve(
-                    listener,
-                    control::router().with_state(Arc::clone(&hub)),
-                    CONTROL_CONNECTIONS_MAX,
-                ));
-                let socket = socket
-                    .route("/healthz", get(|| async { "ok\n" }))
-                    .with_state(Arc::clone(&hub));
-                tasks.push(serve(sessions, socket, connections_max));
-                control
-            }
+            Some(listen) => Some(bind("control", listen).await?),
+            None => None,
         };
-        tasks.push(tokio::spawn(drain::run(Arc::clone(&hub))));
-        tasks.push(tokio::spawn(peers::run(Arc::clone(&hub))));
+        let hub = Arc::new(Hub::new(options));
+        let router = control::router();
+        let upgrade = any(session::upgrade);
+        let control_address = if let Some((listener, control_address)) = control {
+            hub.serve(listener, router, CONTROL_CONNECTIONS_MAX);
+            let router = Router::new().route("/healthz", get(|| async { "ok\n" }));
+            hub.serve(sessions, router.fallback(upgrade), hub.connections_max());
+            control_address
+        } else {
+            hub.serve(sessions, router.fallback(upgrade), hub.connections_max());
+            address
+        };
+        for task in [
+            Box::pin(drain::run(Arc::clone(&hub))) as Pin<Box<dyn Future<Output = ()> + Send>>,
+            Box::pin(peers::run(Arc::clone(&hub))),
+        ] {
+            let ended = hub.ended.clone();
+            tokio::spawn(async move { ended.run_until_cancelled(task).await });
+        }
         Ok(Self {
             hub,
-            tasks,
             address,
-            control,
+            control: control_address,
         })
     }
 
@@ -141,36 +191,124 @@ impl Server {
         self.hub.open()
     }
 
-    /// Other replicas that are connected now.
+    /// Other replicas that hold what this one has, and hear of each write.
     #[must_use]
     pub fn peers(&self) -> usize {
-        self.hub.peers()
+        self.hub.documents.peers()
     }
 
-    /// Ends the way SIGTERM does: not ready, wait, paced drain, last state to every peer.
+    /// Ends the way SIGTERM does: not ready, wait, paced drain, what is left closed, last state to every peer. With a
+    /// deadline of zero nobody is asked to move and everybody is closed at once.
     pub async fn shutdown(self) {
-        self.hub.stop_being_ready();
-        tokio::time::sleep(self.hub.options.drain_delay).await;
-        self.hub.order_everybody_out();
-        let _ = tokio::time::timeout(self.hub.options.drain_deadline, self.hub.wait_until_empty()).await;
-        let _ = tokio::time::timeout(Duration::from_secs(3), peers::push_everything(&self.hub)).await;
+        let hub = &self.hub;
+        hub.stop_being_ready();
+        tracing::info!(open = hub.open(), "ending: no longer ready");
+        tokio::time::sleep(hub.options.drain_delay).await;
+        if !hub.options.drain_deadline.is_zero() {
+            hub.order_everybody_out();
+            let _ = tokio::time::timeout(hub.options.drain_deadline, hub.wait_until_empty()).await;
+        }
+        hub.tell_everybody(&hub::Told::Close);
+        let _ = tokio::time::timeout(CLOSED_WITHIN, hub.wait_until_empty()).await;
+        if tokio::time::timeout(FLUSHED_WITHIN, hub.documents.flush())
+            .await
+            .is_err()
+        {
+            tracing::warn!("not every peer took over the last state");
+        }
+        tracing::info!(open = hub.open(), "ended");
         self.stop();
     }
 
     /// Cuts every session without a word, as a lost network would; the replica goes on.
     pub fn cut(&self) {
-        self.hub.cut_everybody();
+        self.hub.tell_everybody(&hub::Told::Cut);
     }
 
     /// Ends at once, as a crash would.
     pub fn stop(self) {
-        self.hub.cut_everybody();
-        for task in &self.tasks {
-            task.abort();
-        }
+        self.hub.ended.cancel();
     }
 }
 
-fn serve(listener: TcpListener, router: Router, connections_max: usize) -> JoinHandle<()> {
-    tokio::spawn(port::serve(listener, router, connections_max))
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.hub.ended.cancel();
+    }
+}
+
+impl Hub {
+    /// Beyond the sessions some room to refuse more of them in words.
+    fn connections_max(&self) -> usize {
+        self.options.sessions_max.saturating_add(CONTROL_CONNECTIONS_MAX)
+    }
+
+    fn serve(self: &Arc<Self>, listener: TcpListener, router: Router<Arc<Self>>, connections_max: usize) {
+        let port = port::Port {
+            listener,
+            router: router.with_state(Arc::clone(self)),
+            connections_max: connections_max.min(tokio::sync::Semaphore::MAX_PERMITS),
+            header_within: self.options.header_within,
+            ended: self.ended.clone(),
+        };
+        tokio::spawn(port.serve());
+    }
+}
+
+async fn bind(field: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let bound = async || {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
+        // A replica that is started again does not wait for the sockets of the last one.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let listener = socket.listen(BACKLOG)?;
+        let local = listener.local_addr()?;
+        Ok((listener, local))
+    };
+    bound().await.map_err(|source| StartError::Bind {
+        field,
+        address,
+        source,
+    })
+}
+
+async fn check(options: &Options) -> Result<(), StartError> {
+    let wrong = |field, fix| Err(StartError::Option { field, fix });
+    if !is_revision(&options.revision) {
+        return wrong("revision", "give 1 to 63 letters, digits, '-', '_' and '.'");
+    }
+    let has_port = |address: &str| {
+        let address = address.trim_start_matches("http://").trim_end_matches('/');
+        let port = address
+            .rsplit_once(':')
+            .map(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        port == Some(true)
+    };
+    if !options.peers.iter().all(|peer| has_port(peer)) {
+        return wrong(
+            "peer",
+            "give the control address of a replica, such as http://127.0.0.1:8081",
+        );
+    }
+    if options.peers_dns.as_deref().is_some_and(|name| !has_port(name)) {
+        return wrong(
+            "peers-dns",
+            "give a name and a port, such as chat-peers.default.svc:8081",
+        );
+    }
+    if options.sessions_max == 0 {
+        return wrong("sessions-max", "give at least 1");
+    }
+    if let Some(file) = &options.control_token_file {
+        // Later it may be missing for a moment while it is rotated; now that is a mistake.
+        tokio::fs::read(file).await.map_err(|source| StartError::Tokens {
+            file: file.clone(),
+            source,
+        })?;
+    }
+    Ok(())
 }

@@ -1,12 +1,13 @@
 //! `pointsman-sync`: one replica of the sync service.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use pointsman_sync::server::{ORDER_WITHIN, Options, Server};
+use pointsman_sync::server::{Options, Server};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -53,9 +54,12 @@ struct Serve {
     /// After that, the time between two sessions told to move
     #[arg(long, default_value_t = 100)]
     drain_interval_ms: u64,
-    /// After this long what is left is cut
+    /// After this long what is left is closed; 0 closes everybody at once and asks nobody to move
     #[arg(long, default_value_t = 60_000)]
     drain_deadline_ms: u64,
+    /// New sessions per second that this replica tells the operator it can take; no limit when absent
+    #[arg(long, value_name = "N")]
+    handshakes_per_second: Option<u32>,
     /// Sessions at most; more are refused with 503
     #[arg(long, default_value_t = 10_000)]
     sessions_max: usize,
@@ -72,20 +76,23 @@ async fn main() -> ExitCode {
     let server = match Server::start(options(&serve)).await {
         Ok(server) => server,
         Err(error) => {
-            eprintln!(
-                "pointsman-sync: --listen {} or --control cannot be bound: {error}",
-                serve.listen
-            );
+            eprintln!("pointsman-sync: --{error}");
             return ExitCode::FAILURE;
         }
     };
-    println!("ready http://{} replica {}", server.address, server.replica());
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         eprintln!("pointsman-sync: signals cannot be heard");
         return ExitCode::FAILURE;
     };
+    // After the signals are heard, so that whoever reads it may send one. Nobody has to read it.
+    let _ = writeln!(
+        std::io::stdout(),
+        "ready http://{} replica {}",
+        server.address,
+        server.replica()
+    );
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -102,14 +109,14 @@ fn options(serve: &Serve) -> Options {
         listen: serve.listen,
         control: serve.control,
         control_token_file: serve.control_token_file.clone(),
-        revision: serve.revision.clone(),
         peers: serve.peers.clone(),
         peers_dns: serve.peers_dns.clone(),
         fail_rate_percent: serve.fail_rate,
         drain_delay: Duration::from_millis(serve.drain_delay_ms),
         drain_interval: Duration::from_millis(serve.drain_interval_ms),
         drain_deadline: Duration::from_millis(serve.drain_deadline_ms),
-        order_within: ORDER_WITHIN,
+        handshakes_per_second: serve.handshakes_per_second,
         sessions_max: serve.sessions_max,
+        ..Options::local(&serve.revision)
     }
 }

@@ -27,6 +27,9 @@ pub struct Greeting {
     pub replica: String,
     /// Shown at the next socket, it makes that the same session.
     pub token: String,
+    /// Name of the session as a writer in documents.
+    #[serde(default)]
+    pub writer: String,
     /// True when a token was shown.
     pub resumed: bool,
 }
@@ -37,6 +40,9 @@ pub enum ConnectError {
     /// The URL cannot be used.
     #[error("url: {0}")]
     Url(String),
+    /// The address to connect to cannot be used.
+    #[error("connect: {0} is not HOST:PORT")]
+    Address(String),
     /// No connection.
     #[error("no connection: {0}")]
     Refused(String),
@@ -56,7 +62,7 @@ impl ConnectError {
     #[must_use]
     pub fn kind(&self) -> String {
         match self {
-            Self::Url(_) => "url".to_owned(),
+            Self::Url(_) | Self::Address(_) => "url".to_owned(),
             Self::Refused(_) => "refused".to_owned(),
             Self::Status(status) => status.to_string(),
             Self::Timeout => "timeout".to_owned(),
@@ -71,23 +77,37 @@ pub(super) struct Link {
     socket: WebSocketStream<TcpStream>,
 }
 
-fn address(options: &Options) -> Result<String, ConnectError> {
-    if let Some(given) = &options.connect {
-        return Ok(given.clone());
-    }
+/// Where to connect.
+pub(super) fn address(options: &Options) -> Result<String, ConnectError> {
     let rest = options
         .url
         .strip_prefix("ws://")
         .ok_or_else(|| ConnectError::Url(format!("{} does not begin with ws://", options.url)))?;
+    let has_port = |host: &str| {
+        host.rsplit_once(':')
+            .is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok())
+    };
+    if let Some(given) = &options.connect {
+        return if has_port(given) {
+            Ok(given.clone())
+        } else {
+            Err(ConnectError::Address(given.clone()))
+        };
+    }
     let host = rest.split(['/', '?']).next().unwrap_or_default();
-    let ported = host
-        .rsplit_once(':')
-        .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    Ok(if ported {
-        host.to_owned()
-    } else {
-        format!("{host}:80")
-    })
+    match (host.is_empty(), has_port(host)) {
+        (true, _) => Err(ConnectError::Url(format!("{} names no host", options.url))),
+        (false, true) => Ok(host.to_owned()),
+        (false, false) => Ok(format!("{host}:80")),
+    }
+}
+
+/// What a server of ours says fits; anything else is not worth breaking the URL for.
+fn fits_url(value: &str) -> bool {
+    !value.is_empty()
+        && value
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte))
 }
 
 pub(super) async fn connect(
@@ -98,7 +118,7 @@ pub(super) async fn connect(
     let address = address(options)?;
     let mut url = options.url.clone();
     for (name, value) in [("token", token), ("pointsman-revision", revision)] {
-        if let Some(value) = value.filter(|value| !value.is_empty()) {
+        if let Some(value) = value.filter(|value| fits_url(value)) {
             url.push(if url.contains('?') { '&' } else { '?' });
             url.push_str(&format!("{name}={value}"));
         }

@@ -1,11 +1,15 @@
 //! The account of what happens to clients. No I/O; times come in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
+
+use super::report::{Report, Spread};
+
+/// Changes of revision that are told of one client.
+const HISTORY_MAX: usize = 32;
 
 /// What happened to one client.
 #[derive(Clone, Debug, Default)]
@@ -17,8 +21,10 @@ struct Row {
     disconnects: u64,
     down_since: Option<Instant>,
     room: usize,
-    token: String,
+    writer: String,
     acknowledged: u64,
+    /// Revisions with the times of their first sockets, the latest ones.
+    history: VecDeque<(Instant, String)>,
 }
 
 /// What happened to all clients in the phase that runs.
@@ -30,64 +36,12 @@ pub struct Account {
     ends: Vec<Instant>,
     gaps: Vec<Duration>,
     failed: BTreeMap<String, u64>,
+    moves: u64,
     moves_back: u64,
     sent: u64,
     acknowledged: u64,
     refused: u64,
     unanswered: u64,
-}
-
-/// Mean, 99th percentile and maximum.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Spread {
-    /// Mean; absent for gaps.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mean: Option<f64>,
-    /// Median; absent for counts.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub p50: Option<u64>,
-    /// 99 of 100 have at most that.
-    pub p99: u64,
-    /// Nobody has more.
-    pub max: u64,
-}
-
-/// What happened in one phase.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Report {
-    /// Its name.
-    pub phase: String,
-    /// Clients in all.
-    pub clients: usize,
-    /// Sockets that ended, per client; a move is one.
-    pub disconnects_per_client: Spread,
-    /// The most sockets that ended in any one second.
-    pub peak_disconnects_per_second: usize,
-    /// Time without a socket, per socket that ended; 0 when the next one was up before.
-    pub gap_ms: Spread,
-    /// Handshakes that failed.
-    pub failed_handshakes: u64,
-    /// The same by kind.
-    pub failed_by_kind: BTreeMap<String, u64>,
-    /// Clients that came back to a revision that they had left.
-    pub moves_back: u64,
-    /// Writes that were tried.
-    pub writes_sent: u64,
-    /// Writes that were acknowledged.
-    pub writes_acknowledged: u64,
-    /// Acknowledged writes that could not be read back.
-    pub writes_lost: u64,
-    /// Calls that were answered with an error.
-    pub error_replies: u64,
-    /// Calls that were not answered in time.
-    pub unanswered: u64,
-    /// Shares asked, routed and live; filled in by whoever steers the phases.
-    pub weights: Vec<Value>,
-    /// Clients by revision at the end.
-    pub revisions: BTreeMap<String, usize>,
-    /// Length.
-    pub seconds: f64,
 }
 
 impl Account {
@@ -99,6 +53,7 @@ impl Account {
             ends: Vec::new(),
             gaps: Vec::new(),
             failed: BTreeMap::new(),
+            moves: 0,
             moves_back: 0,
             sent: 0,
             acknowledged: 0,
@@ -112,7 +67,7 @@ impl Account {
         index: usize,
         room: usize,
         revision: &str,
-        token: &str,
+        writer: &str,
         now: Instant,
     ) {
         let Some(row) = self.rows.get_mut(index) else {
@@ -120,11 +75,15 @@ impl Account {
         };
         row.sockets += 1;
         row.room = room;
-        token.clone_into(&mut row.token);
+        writer.clone_into(&mut row.writer);
         if let Some(since) = row.down_since.take() {
             self.gaps.push(now.saturating_duration_since(since));
         }
         if row.revision.as_deref() != Some(revision) {
+            if row.history.len() >= HISTORY_MAX {
+                row.history.pop_front();
+            }
+            row.history.push_back((now, revision.to_owned()));
             if row.left.contains(revision) {
                 self.moves_back += 1;
             }
@@ -134,10 +93,11 @@ impl Account {
         }
     }
 
-    pub(super) fn disconnected(&mut self, index: usize, now: Instant) {
+    pub(super) fn disconnected(&mut self, index: usize, moved: bool, now: Instant) {
         let Some(row) = self.rows.get_mut(index) else {
             return;
         };
+        self.moves += u64::from(moved);
         row.sockets = row.sockets.saturating_sub(1);
         row.disconnects += 1;
         if row.sockets == 0 {
@@ -182,7 +142,7 @@ impl Account {
             rooms
                 .entry(row.room)
                 .or_default()
-                .push((row.token.clone(), row.acknowledged));
+                .push((row.writer.clone(), row.acknowledged));
         }
         rooms
     }
@@ -208,13 +168,29 @@ impl Account {
         })
     }
 
+    pub(super) fn history(&self) -> Value {
+        let row = |row: &Row| -> Vec<Value> {
+            let since = |time: &Instant| time.saturating_duration_since(self.begin).as_millis();
+            let changes = row.history.iter();
+            changes
+                .map(|(time, revision)| json!({"ms": u64::try_from(since(time)).unwrap_or(u64::MAX), "revision": revision}))
+                .collect()
+        };
+        json!({"phase": self.phase, "clients": self.rows.iter().map(row).collect::<Vec<_>>()})
+    }
+
+    /// Ends the phase that runs and begins another.
     pub(super) fn phase(&mut self, next: &str, lost: u64, now: Instant) -> Report {
         let mut counts: Vec<u64> = self.rows.iter().map(|row| row.disconnects).collect();
         counts.sort_unstable();
         let total: u64 = counts.iter().sum();
+        let down = self.rows.iter().filter_map(|row| row.down_since);
+        let down: Vec<Duration> = down.map(|since| now.saturating_duration_since(since)).collect();
+        let ended = u64::try_from(self.ends.len()).unwrap_or(u64::MAX);
         let mut gaps: Vec<u64> = self
             .gaps
             .iter()
+            .chain(&down)
             .map(|gap| u64::try_from(gap.as_millis()).unwrap_or(u64::MAX))
             .collect();
         gaps.sort_unstable();
@@ -227,6 +203,8 @@ impl Account {
                 p99: percentile(&counts, 99),
                 max: percentile(&counts, 100),
             },
+            moves: self.moves,
+            cuts: ended.saturating_sub(self.moves),
             peak_disconnects_per_second: peak(&mut self.ends),
             gap_ms: Spread {
                 mean: None,
@@ -243,6 +221,7 @@ impl Account {
             error_replies: self.refused,
             unanswered: self.unanswered,
             weights: Vec::new(),
+            down: self.rows.len() - self.connected(),
             revisions: self.revisions(),
             seconds: (now.saturating_duration_since(self.begin).as_secs_f64() * 10.0).round() / 10.0,
         };
@@ -250,16 +229,13 @@ impl Account {
         self.begin = now;
         self.ends.clear();
         self.gaps.clear();
-        (
-            self.moves_back,
-            self.sent,
-            self.acknowledged,
-            self.refused,
-            self.unanswered,
-        ) = (0, 0, 0, 0, 0);
+        (self.moves, self.moves_back) = (0, 0);
+        (self.sent, self.acknowledged, self.refused, self.unanswered) = (0, 0, 0, 0);
         for row in &mut self.rows {
             row.disconnects = 0;
             row.left.clear();
+            // What it is on now is where the next phase begins.
+            row.history.drain(..row.history.len().saturating_sub(1));
         }
         report
     }
@@ -306,8 +282,8 @@ mod tests {
             account.connected_to(index, 0, "a", "t", begin);
         }
         account.connected_to(0, 0, "b", "t", at(10));
-        account.disconnected(0, at(11));
-        account.disconnected(1, at(20));
+        account.disconnected(0, true, at(11));
+        account.disconnected(1, false, at(20));
         account.connected_to(1, 0, "b", "t", at(50));
         account.acknowledge(1, 1);
         assert_eq!(account.acknowledged()[&0], [("t".to_owned(), 1)]);
@@ -322,9 +298,36 @@ mod tests {
             }
         );
         assert_eq!((report.gap_ms.p50, report.gap_ms.max), (Some(0), 30));
+        assert_eq!((report.moves, report.cuts, report.down), (1, 1, 0));
         assert_eq!((report.moves_back, report.peak_disconnects_per_second), (0, 2));
         assert_eq!(report.revisions, [("b".to_owned(), 2)].into());
         assert_eq!(account.phase("last", 0, at(2_000)).disconnects_per_client.max, 0);
+    }
+
+    #[test]
+    fn a_gap_that_has_not_ended_is_told() {
+        let begin = Instant::now();
+        let mut account = Account::new(1, begin);
+        account.connected_to(0, 0, "a", "t", begin);
+        account.disconnected(0, false, begin);
+        let report = account.phase("next", 0, begin + Duration::from_millis(700));
+        assert_eq!((report.down, report.gap_ms.max), (1, 700));
+    }
+
+    #[test]
+    fn history_has_each_change_once_and_begins_a_phase_with_what_is() {
+        let begin = Instant::now();
+        let mut account = Account::new(1, begin);
+        for (millis, revision) in [(0, "a"), (5, "a"), (7, "b")] {
+            account.connected_to(0, 0, revision, "t", begin + Duration::from_millis(millis));
+        }
+        let change = |ms: u64, revision: &str| json!({"ms": ms, "revision": revision});
+        assert_eq!(
+            account.history()["clients"],
+            json!([[change(0, "a"), change(7, "b")]])
+        );
+        account.phase("next", 0, begin + Duration::from_millis(9));
+        assert_eq!(account.history()["clients"], json!([[change(0, "b")]]));
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
@@ -16,6 +17,7 @@ use super::hub::{Hub, Order};
 use super::peers;
 
 const BODY_BYTES_MAX: usize = 16 * 1024;
+const BODY_WITHIN: Duration = Duration::from_secs(5);
 const TOKEN_BYTES_MAX: usize = 4 * 1024;
 const TOKENS_MAX: usize = 4;
 
@@ -27,29 +29,36 @@ pub(super) fn router() -> Router<Arc<Hub>> {
         .route("/sessions", get(sessions))
         .route("/sessions/drain", get(progress).post(order))
         .route("/peer", any(peers::accept))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
 }
 
-/// True when nobody needs a token, or this is the one. The file is read each time because it is rotated under us.
-pub(super) async fn allowed(hub: &Hub, headers: &HeaderMap) -> bool {
+/// The tokens of the file, several while they are rotated. Read each time, because it is rotated under us.
+pub(super) async fn tokens(hub: &Hub) -> Vec<Vec<u8>> {
     let Some(file) = &hub.options.control_token_file else {
+        return Vec::new();
+    };
+    let Ok(text) = tokio::fs::read(file).await else {
+        return Vec::new();
+    };
+    let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    lines
+        .filter(|token| (1..=TOKEN_BYTES_MAX).contains(&token.len()))
+        .take(TOKENS_MAX)
+        .map(<[u8]>::to_vec)
+        .collect()
+}
+
+/// True when nobody needs a token, or one of the file is shown.
+pub(super) async fn allowed(hub: &Hub, headers: &HeaderMap) -> bool {
+    if hub.options.control_token_file.is_none() {
         return true;
-    };
-    let Ok(token) = tokio::fs::read(file).await else {
-        return false;
-    };
+    }
     let shown = headers
         .get(header::AUTHORIZATION)
         .map_or(&b""[..], |value| value.as_bytes());
     let shown = shown.strip_prefix(b"Bearer ").unwrap_or_default();
-    // Several while they are rotated: every one of them is good, and each is compared.
-    let lines = token
-        .split(|byte| *byte == b'\n')
-        .take(TOKENS_MAX)
-        .map(<[u8]>::trim_ascii);
-    lines.fold(false, |good, token| {
-        good | (!token.is_empty() && token.len() <= TOKEN_BYTES_MAX && same(token, shown))
-    })
+    // Every one is compared, so that the time does not tell which was nearly right.
+    let tokens = tokens(hub).await;
+    tokens.iter().fold(false, |good, token| good | same(token, shown))
 }
 
 /// Compares in a time that does not depend on where the two differ.
@@ -63,25 +72,31 @@ pub(super) fn refuse() -> Response {
 }
 
 async fn ready(State(hub): State<Arc<Hub>>) -> Response {
-    if hub.ready() {
-        "ok\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
-    }
+    let why = match (hub.stopping(), hub.joined()) {
+        (true, _) => "draining\n",
+        (false, false) => "state of the other replicas is being fetched\n",
+        (false, true) => return "ok\n".into_response(),
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
 }
 
 async fn sessions(State(hub): State<Arc<Hub>>, headers: HeaderMap) -> Response {
     if !allowed(&hub, &headers).await {
         return refuse();
     }
+    let keep = hub.order().keep;
     let body = json!({
         "revision": hub.options.revision,
         "open": hub.open(),
+        "told": hub.told(),
         "drained": hub.counts.drained.load(Ordering::Relaxed),
-        "draining": !hub.ready() || hub.order().keep.is_some(),
-        "keep": hub.order().keep,
-        "peers": hub.peers(),
-        "handshakes": { "inFlight": hub.counts.handshakes.load(Ordering::Relaxed) },
+        "draining": hub.stopping() || keep.is_some(),
+        "keep": keep,
+        "peers": hub.documents.peers(),
+        "handshakes": {
+            "inFlight": hub.counts.handshakes.load(Ordering::Relaxed),
+            "capacityPerSecond": hub.capacity_per_second(),
+        },
     });
     Json(body).into_response()
 }
@@ -98,11 +113,20 @@ async fn progress(State(hub): State<Arc<Hub>>, headers: HeaderMap) -> Response {
     Json(body).into_response()
 }
 
-async fn order(State(hub): State<Arc<Hub>>, headers: HeaderMap, body: Bytes) -> Response {
+/// The token is looked at before the body, and the body does not take for ever.
+async fn order(State(hub): State<Arc<Hub>>, headers: HeaderMap, body: Body) -> Response {
     if !allowed(&hub, &headers).await {
         return refuse();
     }
-    match serde_json::from_slice::<Order>(&body) {
+    let Ok(body) = tokio::time::timeout(BODY_WITHIN, to_bytes(body, BODY_BYTES_MAX)).await else {
+        return (StatusCode::REQUEST_TIMEOUT, "body: not here in time\n").into_response();
+    };
+    let Ok(body) = body else {
+        let text = format!("body: more than {BODY_BYTES_MAX} bytes\n");
+        return (StatusCode::PAYLOAD_TOO_LARGE, text).into_response();
+    };
+    let order = serde_json::from_slice::<Order>(&body).map_err(|error| format!("body: {error}"));
+    match order.and_then(|order| order.fault().map_or(Ok(order), Err)) {
         Ok(order) => {
             if order != hub.order() {
                 tracing::info!(
@@ -111,22 +135,22 @@ async fn order(State(hub): State<Arc<Hub>>, headers: HeaderMap, body: Bytes) -> 
                     to = order.to,
                     "drain order"
                 );
-                hub.set_order(order);
             }
+            // Set even when it is the same: it stands anew.
+            hub.set_order(order);
             progress(State(hub), headers).await
         }
-        Err(error) => {
-            let text =
-                format!("body: {error}; send {{\"keep\": 10, \"intervalMs\": 100, \"to\": \"REVISION\"}}\n");
+        Err(fault) => {
+            let text = format!("{fault}; send {{\"keep\": 10, \"intervalMs\": 100, \"to\": \"REVISION\"}}\n");
             (StatusCode::BAD_REQUEST, text).into_response()
         }
     }
 }
 
 async fn metrics(State(hub): State<Arc<Hub>>) -> Response {
-    let revision = hub.options.revision.replace(['\\', '"', '\n'], "_");
     let counts = &hub.counts;
-    let mut text = String::with_capacity(1_024);
+    let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+    let mut text = String::with_capacity(2_048);
     for (name, kind, help, value) in [
         (
             "requests_total",
@@ -140,11 +164,12 @@ async fn metrics(State(hub): State<Arc<Hub>>) -> Response {
             "Calls answered with an error of ours.",
             counts.errors.load(Ordering::Relaxed),
         ),
+        ("sessions", "gauge", "Sessions open.", count(hub.open())),
         (
-            "sessions",
+            "sessions_told",
             "gauge",
-            "Sessions open.",
-            u64::try_from(hub.open()).unwrap_or(u64::MAX),
+            "Sessions told to move that are still open.",
+            count(hub.told()),
         ),
         (
             "sessions_drained_total",
@@ -153,12 +178,25 @@ async fn metrics(State(hub): State<Arc<Hub>>) -> Response {
             counts.drained.load(Ordering::Relaxed),
         ),
         (
+            "handshakes_in_flight",
+            "gauge",
+            "Handshakes begun and not greeted yet.",
+            counts.handshakes.load(Ordering::Relaxed),
+        ),
+        (
+            "handshakes_failed_total",
+            "counter",
+            "Handshakes refused or broken off.",
+            counts.handshakes_failed.load(Ordering::Relaxed),
+        ),
+        (
             "peers",
             "gauge",
             "Other replicas connected.",
-            u64::try_from(hub.peers()).unwrap_or(u64::MAX),
+            count(hub.documents.peers()),
         ),
     ] {
+        let revision = &hub.options.revision;
         let _ = writeln!(
             text,
             "# HELP pointsman_sync_{name} {help}\n# TYPE pointsman_sync_{name} {kind}"

@@ -6,27 +6,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
-use super::Options;
-use crate::document::{Refused, Rooms};
+use super::documents::Documents;
+use super::{Options, is_revision};
 
-/// Deltas that may wait for one peer; more make the write fail for now.
-pub(super) const PEER_QUEUE_MAX: usize = 1_024;
-/// How long a write waits for another replica.
-const HELD_WITHIN: Duration = Duration::from_secs(2);
+/// Slower than that is not a drain.
+const INTERVAL_MS_MAX: u64 = 600_000;
 
 #[derive(Debug)]
 pub(super) struct Hub {
     pub(super) options: Options,
     pub(super) replica: u64,
-    rooms: Mutex<Rooms>,
-    values: Mutex<BTreeMap<String, watch::Sender<u64>>>,
-    sessions: Mutex<BTreeMap<u64, SessionHandle>>,
-    peers: Mutex<BTreeMap<u64, PeerHandle>>,
+    pub(super) documents: Documents,
+    sessions: Mutex<Sessions>,
     order: Mutex<Standing>,
+    /// All the state there was has been asked for, so that a client that moves here finds its own writes.
+    joined: AtomicBool,
     stopping: AtomicBool,
+    /// Sessions or the order have changed.
     pub(super) changed: Notify,
+    /// Ends every task of this replica.
+    pub(super) ended: CancellationToken,
+    pub(super) peer_places: Arc<Semaphore>,
     pub(super) counts: Counts,
 }
 
@@ -36,32 +39,33 @@ pub(super) struct Counts {
     pub(super) errors: AtomicU64,
     pub(super) drained: AtomicU64,
     pub(super) handshakes: AtomicU64,
+    pub(super) handshakes_failed: AtomicU64,
     sessions: AtomicU64,
 }
 
-#[derive(Debug)]
-struct SessionHandle {
-    control: mpsc::Sender<Told>,
-    told: Option<Instant>,
+/// Open sessions, oldest first.
+#[derive(Debug, Default)]
+struct Sessions {
+    untold: BTreeMap<u64, mpsc::Sender<Told>>,
+    /// Told to move and still here.
+    told: BTreeMap<u64, mpsc::Sender<Told>>,
+}
+
+impl Sessions {
+    fn open(&self) -> usize {
+        self.untold.len() + self.told.len()
+    }
 }
 
 /// What a session's task is told.
 #[derive(Clone, Debug)]
 pub(super) enum Told {
+    /// To make a new socket somewhere else.
     Move { next: String },
+    /// That it is over now.
+    Close,
+    /// To vanish without a word.
     Cut,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct PeerHandle {
-    pub(super) queue: mpsc::Sender<Job>,
-}
-
-/// Something a peer must hold; `held` is answered when it does.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) delta: Arc<Rooms>,
-    pub(super) held: oneshot::Sender<()>,
 }
 
 /// The order that stands, and until when.
@@ -81,18 +85,22 @@ pub(super) struct Order {
     /// Time between two sessions told to move.
     #[serde(default)]
     pub(super) interval_ms: u64,
-    /// Revision that they move to.
+    /// Revision that they move to; empty when any will do.
     #[serde(default)]
     pub(super) to: String,
 }
 
-/// Why a write was not taken.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum WriteError {
-    #[error("{0}")]
-    Refused(#[from] Refused),
-    #[error("no other replica holds the write yet; send it again")]
-    NotHeld,
+impl Order {
+    /// What is wrong with it, naming the field.
+    pub(super) fn fault(&self) -> Option<String> {
+        if self.interval_ms > INTERVAL_MS_MAX {
+            return Some(format!("intervalMs: at most {INTERVAL_MS_MAX}"));
+        }
+        if !self.to.is_empty() && !is_revision(&self.to) {
+            return Some("to: at most 63 letters, digits, '-', '_' and '.', or empty".to_owned());
+        }
+        None
+    }
 }
 
 impl Hub {
@@ -100,13 +108,14 @@ impl Hub {
         Self {
             options,
             replica: rand::random::<u64>() >> 1,
-            rooms: Mutex::default(),
-            values: Mutex::default(),
+            documents: Documents::default(),
             sessions: Mutex::default(),
-            peers: Mutex::default(),
             order: Mutex::default(),
+            joined: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             changed: Notify::new(),
+            ended: CancellationToken::new(),
+            peer_places: super::peers::places(),
             counts: Counts::default(),
         }
     }
@@ -116,90 +125,58 @@ impl Hub {
     /// Registers a session; `None` when there are too many.
     pub(super) fn open_session(&self) -> Option<(u64, mpsc::Receiver<Told>)> {
         let mut sessions = lock(&self.sessions);
-        if sessions.len() >= self.options.sessions_max {
+        if sessions.open() >= self.options.sessions_max {
             return None;
         }
         let id = self.counts.sessions.fetch_add(1, Ordering::Relaxed);
-        // Two places: a session is told to move once and cut once.
+        // Two places: a session is told to move once, and once that it is over.
         let (control, told) = mpsc::channel(2);
-        sessions.insert(id, SessionHandle { control, told: None });
+        sessions.untold.insert(id, control);
         drop(sessions);
         self.changed.notify_waiters();
         Some((id, told))
     }
 
     pub(super) fn close_session(&self, id: u64) {
-        lock(&self.sessions).remove(&id);
+        let mut sessions = lock(&self.sessions);
+        if sessions.untold.remove(&id).is_none() {
+            sessions.told.remove(&id);
+        }
+        drop(sessions);
         self.changed.notify_waiters();
     }
 
     pub(super) fn open(&self) -> usize {
-        lock(&self.sessions).len()
+        lock(&self.sessions).open()
     }
 
     pub(super) fn told(&self) -> usize {
-        lock(&self.sessions)
-            .values()
-            .filter(|session| session.told.is_some())
-            .count()
+        lock(&self.sessions).told.len()
     }
 
-    /// Tells one session more than the order keeps; nobody is told twice. False when there is none to tell.
-    pub(super) fn tell_one(&self) -> bool {
-        let order = self.order();
-        let Some(keep) = order.keep.and_then(|keep| usize::try_from(keep).ok()) else {
-            return false;
-        };
+    /// True when more sessions stay than the order keeps.
+    pub(super) fn keeps_too_many(&self, order: &Order) -> bool {
+        let keep = order.keep.and_then(|keep| usize::try_from(keep).ok());
+        keep.is_some_and(|keep| lock(&self.sessions).untold.len() > keep)
+    }
+
+    /// Tells the oldest session that was not told yet to move; nobody is told twice.
+    pub(super) fn tell_one(&self, order: &Order) {
         let mut sessions = lock(&self.sessions);
-        let untold = sessions.values().filter(|session| session.told.is_none()).count();
-        if untold <= keep {
-            return false;
-        }
-        let Some(session) = sessions.values_mut().find(|session| session.told.is_none()) else {
-            return false;
+        let Some((id, control)) = sessions.untold.pop_first() else {
+            return;
         };
-        session.told = Some(Instant::now());
-        if session.control.try_send(Told::Move { next: order.to }).is_ok() {
+        let next = order.to.clone();
+        if control.try_send(Told::Move { next }).is_ok() {
             self.counts.drained.fetch_add(1, Ordering::Relaxed);
         }
-        true
+        sessions.told.insert(id, control);
     }
 
-    pub(super) fn order(&self) -> Order {
-        let standing = lock(&self.order);
-        match standing.until {
-            Some(until) if Instant::now() >= until => Order::default(),
-            Some(_) | None => standing.order.clone(),
-        }
-    }
-
-    /// Takes an order of the operator. A replica that ends has its own, which nobody takes back.
-    pub(super) fn set_order(&self, order: Order) {
-        if self.ready() {
-            let until = Some(Instant::now() + self.options.order_within);
-            *lock(&self.order) = Standing { order, until };
-            self.changed.notify_waiters();
-        } else if !order.to.is_empty() {
-            // Where to is still worth knowing.
-            lock(&self.order).order.to = order.to;
-        }
-    }
-
-    pub(super) fn order_everybody_out(&self) {
-        let to = lock(&self.order).order.to.clone();
-        let interval_ms = u64::try_from(self.options.drain_interval.as_millis()).unwrap_or(u64::MAX);
-        let order = Order {
-            keep: Some(0),
-            interval_ms,
-            to,
-        };
-        *lock(&self.order) = Standing { order, until: None };
-        self.changed.notify_waiters();
-    }
-
-    pub(super) fn cut_everybody(&self) {
-        for session in lock(&self.sessions).values() {
-            let _ = session.control.try_send(Told::Cut);
+    pub(super) fn tell_everybody(&self, what: &Told) {
+        let sessions = lock(&self.sessions);
+        for session in sessions.untold.values().chain(sessions.told.values()) {
+            let _ = session.try_send(what.clone());
         }
     }
 
@@ -213,102 +190,80 @@ impl Hub {
         }
     }
 
+    // === orders ===
+
+    pub(super) fn order(&self) -> Order {
+        let standing = lock(&self.order);
+        match standing.until {
+            Some(until) if Instant::now() >= until => Order::default(),
+            Some(_) | None => standing.order.clone(),
+        }
+    }
+
+    /// Takes an order of the operator. A replica that ends has its own, which nobody takes back.
+    pub(super) fn set_order(&self, order: Order) {
+        let mut standing = lock(&self.order);
+        if !self.stopping() {
+            let until = Some(Instant::now() + self.options.order_within);
+            *standing = Standing { order, until };
+        } else if !order.to.is_empty() {
+            // Where to is still worth knowing.
+            standing.order.to = order.to;
+        }
+        drop(standing);
+        self.changed.notify_waiters();
+    }
+
+    /// The drain of a shutdown: it never expires, and tells everybody well before the deadline.
+    pub(super) fn order_everybody_out(&self) {
+        let share = self.options.drain_deadline.saturating_mul(3) / 4;
+        let open = u32::try_from(self.open()).unwrap_or(u32::MAX).max(1);
+        let interval = self.options.drain_interval.min(share / open);
+        let mut standing = lock(&self.order);
+        let order = Order {
+            keep: Some(0),
+            interval_ms: millis(interval),
+            to: standing.order.to.clone(),
+        };
+        *standing = Standing { order, until: None };
+        drop(standing);
+        self.changed.notify_waiters();
+    }
+
+    // === life ===
+
     pub(super) fn stop_being_ready(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn ready(&self) -> bool {
-        !self.stopping.load(Ordering::Relaxed)
+    pub(super) fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
-    // === documents ===
-
-    pub(super) fn value(&self, room: &str) -> u64 {
-        lock(&self.rooms).value(room)
+    pub(super) fn set_joined(&self) {
+        self.joined.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn writers(&self, room: &str) -> BTreeMap<String, u64> {
-        lock(&self.rooms).counter(room).writers().clone()
+    pub(super) fn joined(&self) -> bool {
+        self.joined.load(Ordering::Relaxed)
     }
 
-    pub(super) fn everything(&self) -> Arc<Rooms> {
-        Arc::new(lock(&self.rooms).clone())
-    }
-
-    /// The value of a room from now on; only the newest is kept, so a slow reader costs nothing.
-    pub(super) fn follow(&self, room: &str) -> watch::Receiver<u64> {
-        let value = self.value(room);
-        let mut values = lock(&self.values);
-        values
-            .entry(room.to_owned())
-            .or_insert_with(|| watch::channel(value).0)
-            .subscribe()
-    }
-
-    pub(super) fn merge(&self, delta: &Rooms) -> Result<(), Refused> {
-        let changed = lock(&self.rooms).merge(delta)?;
-        let values = lock(&self.values);
-        for room in changed {
-            if let Some(sender) = values.get(&room) {
-                sender.send_replace(self.value(&room));
-            }
+    /// New sessions a second that it says it can take; `None` when it sets no limit.
+    pub(super) fn capacity_per_second(&self) -> Option<u32> {
+        let room = self.options.sessions_max.saturating_sub(self.open());
+        let room = u32::try_from(room).unwrap_or(u32::MAX);
+        match self.options.handshakes_per_second {
+            Some(most) => Some(most.min(room)),
+            None => (room == 0).then_some(0),
         }
-        Ok(())
-    }
-
-    /// Merges a write and waits until another replica holds it, when there is one.
-    pub(super) async fn write(&self, delta: Rooms) -> Result<(), WriteError> {
-        self.merge(&delta)?;
-        let delta = Arc::new(delta);
-        let peers: Vec<PeerHandle> = lock(&self.peers).values().cloned().collect();
-        let mut waits = Vec::new();
-        for peer in &peers {
-            let (held, wait) = oneshot::channel();
-            if peer
-                .queue
-                .try_send(Job {
-                    delta: Arc::clone(&delta),
-                    held,
-                })
-                .is_ok()
-            {
-                waits.push(wait);
-            }
-        }
-        if peers.is_empty() {
-            return Ok(());
-        }
-        if waits.is_empty() {
-            return Err(WriteError::NotHeld);
-        }
-        match tokio::time::timeout(HELD_WITHIN, futures::future::select_ok(waits)).await {
-            Ok(Ok(_)) => Ok(()),
-            // Everyone left while we waited: then this replica is all there is.
-            Ok(Err(_)) if self.peers() == 0 => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(WriteError::NotHeld),
-        }
-    }
-
-    // === peers ===
-
-    pub(super) fn add_peer(&self, replica: u64, handle: PeerHandle) {
-        lock(&self.peers).insert(replica, handle);
-    }
-
-    pub(super) fn remove_peer(&self, replica: u64) {
-        lock(&self.peers).remove(&replica);
-    }
-
-    pub(super) fn peers(&self) -> usize {
-        lock(&self.peers).len()
-    }
-
-    pub(super) fn peer_handles(&self) -> Vec<PeerHandle> {
-        lock(&self.peers).values().cloned().collect()
     }
 }
 
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Data behind these locks is whole between statements, so a poisoned lock is still usable.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

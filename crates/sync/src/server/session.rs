@@ -1,94 +1,66 @@
 //! One session: a task that owns its socket.
 
+mod calls;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::extract::{Query, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
-use pointsman_wire::{DecodeError, PACKET_BYTES_MAX, Packet, SUBPROTOCOL};
+use pointsman_wire::{DecodeError, Packet, SUBPROTOCOL};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, watch};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 
-use super::hub::{Hub, Told, WriteError};
-use crate::document::Rooms;
+use super::handshake::{Socket, switch};
+use super::hub::{Hub, Told};
 
 /// Changed values are sent at most this often.
 const CHANGES_EVERY: Duration = Duration::from_millis(100);
-/// A session that was told to move is closed after this long.
-const MOVED_WITHIN: Duration = Duration::from_secs(10);
 /// A socket that takes nothing for this long is dropped.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
-const ROOMS_PER_SESSION_MAX: usize = 256;
-
-pub(super) type Socket = WebSocketStream<TokioIo<Upgraded>>;
+/// A client that is silent for so long is asked whether it is there.
+const PING_EVERY: Duration = Duration::from_secs(30);
+/// A client that is silent for so long is gone, whatever TCP says.
+const SILENT_WITHIN: Duration = Duration::from_secs(90);
+const TOKEN_BYTES_MAX: usize = 64;
 
 #[derive(Deserialize)]
 pub(super) struct Parameters {
     token: Option<String>,
 }
 
-pub(super) fn config() -> WebSocketConfig {
-    WebSocketConfig::default()
-        .read_buffer_size(4 * 1024)
-        .write_buffer_size(4 * 1024)
-        .max_write_buffer_size(1024 * 1024)
-        .max_message_size(Some(PACKET_BYTES_MAX))
-        .max_frame_size(Some(PACKET_BYTES_MAX))
+/// A handshake until it is greeted; counted as failed when it never is.
+struct Handshake(Arc<Hub>, bool);
+
+impl Handshake {
+    fn begin(hub: &Arc<Hub>) -> Self {
+        hub.counts.handshakes.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(hub), false)
+    }
+
+    fn greeted(mut self) {
+        self.1 = true;
+    }
 }
 
-/// Answers the handshake; the socket itself goes to a task of its own.
-pub(super) fn switch<F>(
-    mut request: Request,
-    protocol: &'static str,
-    run: impl FnOnce(Socket) -> F + Send + 'static,
-) -> Response
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let offered = |name: &str| {
-        let values = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL);
-        values
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .any(|value| value.split(',').any(|part| part.trim() == name))
-    };
-    let key = request.headers().get(header::SEC_WEBSOCKET_KEY).cloned();
-    let Some(key) = key.filter(|_| offered(protocol)) else {
-        let text = format!("this path is a WebSocket; offer the subprotocol {protocol}\n");
-        return (StatusCode::BAD_REQUEST, text).into_response();
-    };
-    let upgrade = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
-        match upgrade.await {
-            Ok(io) => {
-                run(WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, Some(config())).await)
-                    .await
-            }
-            Err(error) => tracing::debug!(%error, "handshake not finished"),
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.0.counts.handshakes.fetch_sub(1, Ordering::Relaxed);
+        if !self.1 {
+            self.0.counts.handshakes_failed.fetch_add(1, Ordering::Relaxed);
         }
-    });
-    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
-    if let Ok(accept) = HeaderValue::from_str(&derive_accept_key(key.as_bytes())) {
-        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     }
-    response
 }
 
 pub(super) async fn upgrade(
@@ -96,30 +68,32 @@ pub(super) async fn upgrade(
     Query(parameters): Query<Parameters>,
     request: Request,
 ) -> Response {
+    let handshake = Handshake::begin(&hub);
     let Some((id, told)) = hub.open_session() else {
-        return (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "no more sessions here; try again\n",
-        )
-            .into_response();
+        let text = "no more sessions here; try again\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     };
     let guard = Open {
         hub: Arc::clone(&hub),
         id,
     };
-    let resumed = parameters.token.filter(|token| (1..=64).contains(&token.len()));
-    switch(request, SUBPROTOCOL, move |socket| async move {
-        let session = Session {
-            greeting: resumed.is_some(),
-            token: resumed.unwrap_or_else(|| format!("{:016x}", rand::random::<u64>())),
-            hub: Arc::clone(&guard.hub),
-            socket,
-            sequence: 0,
-            rooms: BTreeMap::new(),
-        };
-        session.run(told).await;
+    let token = parameters.token.filter(|token| is_token(token));
+    let ended = hub.ended.clone();
+    switch(request, SUBPROTOCOL, ended, move |socket| async move {
+        if let Some(socket) = socket {
+            let session = Session::new(Arc::clone(&guard.hub), socket, token);
+            session.run(told, handshake).await;
+        }
         drop(guard);
     })
+}
+
+/// Tokens go into URLs as they are.
+fn is_token(text: &str) -> bool {
+    (1..=TOKEN_BYTES_MAX).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 /// Counts the session until it is dropped, wherever its task ends.
@@ -137,10 +111,19 @@ impl Drop for Open {
 struct Session {
     hub: Arc<Hub>,
     socket: Socket,
+    /// Whoever shows it is the same writer.
     token: String,
-    greeting: bool,
+    /// Name of the writer in documents, which everybody may read; so it must not tell the token.
+    writer: String,
+    resumed: bool,
     sequence: u64,
     rooms: BTreeMap<String, watch::Receiver<u64>>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.hub.documents.unfollow(std::mem::take(&mut self.rooms));
+    }
 }
 
 /// Why a session ended.
@@ -150,45 +133,73 @@ enum End {
 }
 
 impl Session {
-    async fn run(mut self, mut told: mpsc::Receiver<Told>) {
-        let end = self.serve(&mut told).await;
-        if let End::Close(code, reason) = end {
-            let _ = tokio::time::timeout(
-                WRITE_WITHIN,
-                self.socket.close(Some(CloseFrame {
-                    code,
-                    reason: reason.into(),
-                })),
-            )
-            .await;
+    fn new(hub: Arc<Hub>, socket: Socket, shown: Option<String>) -> Self {
+        let resumed = shown.is_some();
+        let token = shown.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
+        let digest = Sha256::digest(token.as_bytes());
+        let writer = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Self {
+            hub,
+            socket,
+            token,
+            writer,
+            resumed,
+            sequence: 0,
+            rooms: BTreeMap::new(),
         }
     }
 
-    async fn serve(&mut self, told: &mut mpsc::Receiver<Told>) -> End {
+    async fn run(mut self, mut told: mpsc::Receiver<Told>, handshake: Handshake) {
+        let end = match self.greet().await {
+            Ok(()) => {
+                handshake.greeted();
+                self.serve(&mut told).await
+            }
+            Err(end) => end,
+        };
+        if let End::Close(code, reason) = end {
+            let reason = reason.into();
+            let close = self.socket.close(Some(CloseFrame { code, reason }));
+            let _ = tokio::time::timeout(WRITE_WITHIN, close).await;
+        }
+    }
+
+    async fn greet(&mut self) -> Result<(), End> {
         let greeting = json!({
             "revision": self.hub.options.revision, "replica": self.hub.replica.to_string(),
-            "token": self.token, "resumed": self.greeting,
+            "token": self.token, "writer": self.writer, "resumed": self.resumed,
         });
-        if let Err(end) = self.event("session/greeting", &greeting).await {
-            return end;
-        }
+        self.event("session/greeting", &greeting).await
+    }
+
+    async fn serve(&mut self, told: &mut mpsc::Receiver<Told>) -> End {
         let mut changes = tokio::time::interval(CHANGES_EVERY);
         changes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let leave = tokio::time::sleep(Duration::MAX / 4);
-        tokio::pin!(leave);
+        let mut pings = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        let mut heard = Instant::now();
+        let mut leave_at: Option<Instant> = None;
         loop {
             let step = tokio::select! {
-                message = self.socket.next() => self.message(message).await,
+                message = self.socket.next() => {
+                    heard = Instant::now();
+                    self.message(message).await
+                }
                 order = told.recv() => match order {
                     Some(Told::Move { next }) => {
-                        leave.as_mut().reset(tokio::time::Instant::now() + MOVED_WITHIN);
+                        leave_at = Some(Instant::now() + self.hub.options.moved_within);
                         let token = self.token.clone();
                         self.send(&Packet::Drain { delay_ms: 0, next, token, slot: 0 }).await
                     }
+                    Some(Told::Close) => Err(End::Close(CloseCode::Restart, "this replica ends: make a new connection")),
                     Some(Told::Cut) | None => Err(End::Gone),
                 },
                 _ = changes.tick(), if !self.rooms.is_empty() => self.changes().await,
-                () = &mut leave => Err(End::Close(CloseCode::Restart, "moved: make a new connection")),
+                _ = pings.tick() => match heard.elapsed() {
+                    silent if silent >= SILENT_WITHIN => Err(End::Gone),
+                    silent if silent >= PING_EVERY => self.send(&Packet::Ping { seen: 0 }).await,
+                    _ => Ok(()),
+                },
+                () = until(leave_at) => Err(End::Close(CloseCode::Restart, "moved: make a new connection")),
             };
             if let Err(end) = step {
                 return end;
@@ -201,18 +212,18 @@ impl Session {
             Some(Ok(Message::Binary(bytes))) => bytes,
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(()),
             Some(Ok(Message::Text(_) | Message::Frame(_))) => {
-                return Err(End::Close(
-                    CloseCode::Unsupported,
-                    "packets of this dialect are binary",
-                ));
+                let reason = "packets of this dialect are binary";
+                return Err(End::Close(CloseCode::Unsupported, reason));
+            }
+            Some(Err(SocketError::Capacity(_))) => {
+                return Err(End::Close(CloseCode::Size, "packet is too large"));
             }
             Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(End::Gone),
         };
         match Packet::decode(&bytes) {
             Ok(Packet::Call { id, method, payload }) => {
                 let (status, value) = self.call(&method, &payload).await;
-                let payload = Bytes::from(value.to_string());
-                self.send(&Packet::Callback { id, status, payload }).await
+                self.answer(id, status, &value).await
             }
             Ok(Packet::Ping { .. }) => self.send(&Packet::Pong { seen: 0 }).await,
             Ok(_) | Err(DecodeError::Kind { .. }) => Ok(()),
@@ -220,72 +231,20 @@ impl Session {
         }
     }
 
-    async fn call(&mut self, method: &str, payload: &Bytes) -> (u64, Value) {
-        let number = self.hub.counts.requests.fetch_add(1, Ordering::Relaxed);
-        let rate = u64::from(self.hub.options.fail_rate_percent.min(100));
-        // Evenly spread, so that a demonstration does not hang on luck.
-        let fails = number.wrapping_add(1).wrapping_mul(rate) / 100 != number.wrapping_mul(rate) / 100;
-        let (status, value) = if fails {
-            (500, json!({"error": "failed on purpose (--fail-rate)"}))
-        } else {
-            match serde_json::from_slice::<Value>(payload) {
-                Ok(arguments) => self.answer(method, arguments).await,
-                Err(error) => (400, json!({"error": format!("arguments are not JSON: {error}")})),
-            }
+    async fn answer(&mut self, id: i64, status: u64, value: &Value) -> Result<(), End> {
+        let packet = |status, value: &Value| Packet::Callback {
+            id,
+            status,
+            payload: Bytes::from(value.to_string()),
         };
-        if status >= 500 {
-            self.hub.counts.errors.fetch_add(1, Ordering::Relaxed);
+        let mut bytes = packet(status, value).encode();
+        if bytes.is_err() {
+            let error = json!({"error": "the answer does not fit into one packet; ask for less"});
+            bytes = packet(413, &error).encode();
         }
-        (status, value)
-    }
-
-    async fn answer(&mut self, method: &str, arguments: Value) -> (u64, Value) {
-        if method == "echo" {
-            return (0, arguments);
-        }
-        let Some(room) = arguments.get("room").and_then(Value::as_str).map(str::to_owned) else {
-            return (400, json!({"error": "room: give the name of a room as text"}));
-        };
-        match method {
-            "room/join" => {
-                if self.rooms.len() >= ROOMS_PER_SESSION_MAX || room.len() > crate::document::NAME_BYTES_MAX {
-                    return (
-                        400,
-                        json!({"error": format!("room: at most {ROOMS_PER_SESSION_MAX} rooms a session, with short names")}),
-                    );
-                }
-                let value = self.hub.value(&room);
-                let values = self.hub.follow(&room);
-                self.rooms.insert(room, values);
-                (0, json!({"value": value}))
-            }
-            "counter/set" => {
-                let Some(count) = arguments.get("count").and_then(Value::as_u64) else {
-                    return (
-                        400,
-                        json!({"error": "count: give a whole number, this writer's own total"}),
-                    );
-                };
-                let written = match Rooms::delta(&room, &self.token, count) {
-                    Ok(delta) => self.hub.write(delta).await,
-                    Err(refused) => Err(refused.into()),
-                };
-                match written {
-                    Ok(()) => (0, json!({"value": self.hub.value(&room)})),
-                    Err(error @ WriteError::Refused(_)) => (400, json!({"error": error.to_string()})),
-                    Err(error @ WriteError::NotHeld) => (503, json!({"error": error.to_string()})),
-                }
-            }
-            "counter/get" => {
-                let mut answer = json!({"value": self.hub.value(&room)});
-                if arguments.get("entries").and_then(Value::as_bool) == Some(true)
-                    && let Some(fields) = answer.as_object_mut()
-                {
-                    fields.insert("entries".to_owned(), json!(self.hub.writers(&room)));
-                }
-                (0, answer)
-            }
-            _ => (404, json!({"error": format!("no method {method}")})),
+        match bytes {
+            Ok(bytes) => self.write(bytes).await,
+            Err(_) => Err(End::Close(CloseCode::Size, "answer is too large")),
         }
     }
 
@@ -297,8 +256,8 @@ impl Session {
             .map(|(room, values)| (room.clone(), *values.borrow_and_update()))
             .collect();
         for (room, value) in changed {
-            self.event("counter/changed", &json!({"room": room, "value": value}))
-                .await?;
+            let change = json!({"room": room, "value": value});
+            self.event("counter/changed", &change).await?;
         }
         Ok(())
     }
@@ -315,12 +274,24 @@ impl Session {
     }
 
     async fn send(&mut self, packet: &Packet) -> Result<(), End> {
-        let bytes = packet
-            .encode()
-            .map_err(|_| End::Close(CloseCode::Size, "answer is too large"))?;
+        match packet.encode() {
+            Ok(bytes) => self.write(bytes).await,
+            Err(_) => Err(End::Close(CloseCode::Size, "packet is too large")),
+        }
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<(), End> {
         match tokio::time::timeout(WRITE_WITHIN, self.socket.send(Message::Binary(bytes))).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(End::Gone),
         }
+    }
+}
+
+/// Never, when there is no such time.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
