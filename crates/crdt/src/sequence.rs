@@ -1,0 +1,421 @@
+//! Ordered lists and text: FugueMax in runs; `docs/CRDT.md` §4.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use crate::codec::{Reader, Writer};
+use crate::context::{Context, Interval};
+use crate::dot::Dot;
+use crate::error::{DecodeError, LimitError, OperationError};
+use crate::store::{Crdt, Join, Mint, Store};
+use crate::value::Value;
+
+mod bytes;
+mod collect;
+mod elements;
+mod order;
+mod run;
+
+pub use run::Place;
+use run::{Content, Run};
+
+/// Nodes of one sequence, tombstones included.
+const NODES_MAX: u64 = 1 << 20;
+/// Deltas with more runs are joined node by node.
+const SMALL_RUNS: usize = 16;
+const SMALL_INTERVALS: usize = 64;
+
+/// What a sequence holds.
+pub trait Element: Clone + Debug + Ord {
+    /// Tag of the sequence type.
+    const TAG: u64;
+    /// Name of the sequence type.
+    const NAME: &'static str;
+    /// Appends the encoding of consecutive elements.
+    fn encode_run(run: &[Self], to: &mut Writer);
+    /// Reads so many.
+    ///
+    /// # Errors
+    /// When the bytes are not the one encoding of so many elements.
+    fn decode_run(count: u64, from: &mut Reader<'_>) -> Result<Vec<Self>, DecodeError>;
+}
+
+/// A list of values.
+pub type List = Sequence<Value>;
+/// Text: a list of Unicode scalar values.
+pub type Text = Sequence<char>;
+
+/// What a user asks of a sequence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SequenceOperation<T> {
+    /// Inserts before the element at the index, or at the end.
+    Insert {
+        /// From 0 to the length.
+        index: u64,
+        /// What to insert.
+        values: Vec<T>,
+    },
+    /// Deletes elements.
+    Delete {
+        /// First.
+        index: u64,
+        /// How many.
+        count: u64,
+    },
+}
+
+/// Effect on a sequence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SequenceEffect<T> {
+    /// New nodes with consecutive dots, each the right child of the one before.
+    Insert {
+        /// Dot of the first.
+        first: Dot,
+        /// Place of the first.
+        place: Place,
+        /// Elements.
+        values: Vec<T>,
+    },
+    /// Nodes become tombstones.
+    Delete {
+        /// Which.
+        nodes: Context,
+        /// Dot of the deletion.
+        dot: Dot,
+    },
+}
+
+/// An ordered sequence.
+#[derive(Clone, Debug)]
+pub struct Sequence<T> {
+    /// By first dot. A run's nodes are contiguous both in dots and in order; runs are as long as that allows, so equal
+    /// sets of nodes have equal runs.
+    runs: BTreeMap<Dot, Run<T>>,
+    /// The order: first dot and visible elements of each run. Follows from the runs.
+    order: Vec<(Dot, u32)>,
+    /// Runs whose place is not known or refers to a node that is absent. They are not final: what arrives may move them.
+    dangling: usize,
+    /// Where in the order the last change was.
+    hint: usize,
+}
+
+impl<T> Default for Sequence<T> {
+    fn default() -> Self {
+        Self {
+            runs: BTreeMap::new(),
+            order: Vec::new(),
+            dangling: 0,
+            hint: 0,
+        }
+    }
+}
+
+impl<T: Element> PartialEq for Sequence<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.runs == other.runs
+    }
+}
+
+impl<T: Element> Sequence<T> {
+    /// Visible elements.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.order.iter().map(|(_, visible)| u64::from(*visible)).sum()
+    }
+
+    /// Whether nothing is visible.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.order.iter().all(|(_, visible)| *visible == 0)
+    }
+
+    /// Visible elements in order.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.order
+            .iter()
+            .filter_map(|(first, _)| self.runs.get(first))
+            .flat_map(Run::alive)
+    }
+
+    /// Nodes that are kept, tombstones included.
+    #[must_use]
+    pub fn nodes(&self) -> u64 {
+        self.runs.values().map(Run::len).sum()
+    }
+
+    /// Dot of the visible element at the index: an anchor that stays with the element.
+    #[must_use]
+    pub fn anchor(&self, index: u64) -> Option<Dot> {
+        let mut before = 0;
+        for (first, visible) in &self.order {
+            let visible = u64::from(*visible);
+            if index < before + visible {
+                return Some(first.after(index - before));
+            }
+            before += visible;
+        }
+        None
+    }
+
+    /// Where the anchor is now, counted in visible elements; for a deleted element, where it was.
+    #[must_use]
+    pub fn index_of(&self, anchor: Dot) -> Option<u64> {
+        let (run, offset) = self.locate(anchor)?;
+        let at = self.order.iter().position(|(first, _)| *first == run.first)?;
+        let before: u64 = self
+            .order
+            .iter()
+            .take(at)
+            .map(|(_, visible)| u64::from(*visible))
+            .sum();
+        Some(before + if run.is_alive() { offset } else { 0 })
+    }
+
+    /// The run that has the node, and the offset in it.
+    fn locate(&self, dot: Dot) -> Option<(&Run<T>, u64)> {
+        let (_, run) = self.runs.range(..=dot).next_back()?;
+        let offset = dot.counter.checked_sub(run.first.counter)?;
+        (run.first.slot == dot.slot && offset < run.len()).then_some((run, offset))
+    }
+
+    /// How many nodes have dots in the context.
+    fn nodes_in(&self, context: &Context) -> u64 {
+        let mut count = 0;
+        for interval in context.intervals() {
+            let first = Dot {
+                slot: interval.slot,
+                counter: interval.first,
+            };
+            let start = self.locate(first).map_or(first, |(run, _)| run.first);
+            let last = Dot {
+                slot: interval.slot,
+                counter: interval.last,
+            };
+            for run in self.runs.range(start..=last).map(|(_, run)| run) {
+                let from = run.first.counter.max(interval.first);
+                let to = run.last().counter.min(interval.last);
+                count += to.saturating_add(1).saturating_sub(from);
+            }
+        }
+        count
+    }
+
+    /// Joins a small delta in place. `None`: nothing was changed, the general way has to be taken.
+    fn join_small(&mut self, theirs: &Self, join: &Join<'_>) -> Option<()> {
+        if theirs.runs.len() > SMALL_RUNS || join.theirs.intervals().len() > SMALL_INTERVALS {
+            return None;
+        }
+        let mut common = 0;
+        let mut fresh = Vec::new();
+        for run in theirs.runs.values() {
+            let mine = self.locate(run.first);
+            if mine.is_some() {
+                // A deletion of nodes that are all here.
+                let nodes = Context::from(run.interval());
+                let raised = run.place.is_some_and(|place| place.level > 0);
+                if self.nodes_in(&nodes) != run.len()
+                    || !matches!(run.content, Content::Deleted { .. })
+                    || raised
+                {
+                    return None;
+                }
+                common += run.len();
+            } else if join.mine.overlap(&run.interval().into()) == 0 {
+                let place = run.place.filter(|_| self.dangling == 0)?;
+                fresh.push((run, place));
+            } else {
+                return None;
+            }
+        }
+        if self.nodes_in(join.theirs) != common {
+            return None;
+        }
+        let known = |dot: Option<Dot>| dot.is_none_or(|dot| self.locate(dot).is_some());
+        // Places within the delta itself go the general way, but for the runs that follow each other.
+        if !fresh
+            .iter()
+            .all(|(_, place)| known(place.parent) && known(place.right_origin))
+        {
+            return None;
+        }
+        for (run, _) in fresh {
+            self.place_run(run.clone());
+        }
+        for run in theirs.runs.values() {
+            if let Content::Deleted { by, .. } = run.content {
+                self.delete_range(run.interval(), by);
+            }
+        }
+        Some(())
+    }
+}
+
+impl<T: Element> Store for Sequence<T> {
+    const TAG: u64 = T::TAG;
+    const NAME: &'static str = T::NAME;
+
+    fn is_bottom(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    fn dots(&self, _guide: Option<&Self>, visit: &mut dyn FnMut(Dot)) {
+        for run in self.runs.values() {
+            (0..run.len()).for_each(|offset| visit(run.first.after(offset)));
+        }
+    }
+
+    fn join(&mut self, theirs: &Self, join: &mut Join<'_>) {
+        if self.join_small(theirs, join).is_none() {
+            self.join_elements(theirs, join);
+        }
+    }
+
+    fn unknown_to(&self, seen: Option<&Self>, context: &Context) -> Self {
+        self.elements_unknown_to(seen, context)
+    }
+
+    fn atoms(&self, emit: &mut dyn FnMut(Self, &[Dot])) {
+        for (dot, node) in self.elements() {
+            let by = node.deleted_by().filter(|by| *by != Dot::STABLE);
+            let dots = [Some(dot), by];
+            let store = Self::from_elements(BTreeMap::from([(dot, node)]));
+            match dots {
+                [Some(dot), Some(by)] => emit(store, &[dot, by]),
+                _ => emit(store, &[dot]),
+            }
+        }
+    }
+
+    fn encode_body(&self, context: &Context, to: &mut Writer) {
+        self.encode_runs(context, to);
+    }
+
+    fn decode_body(from: &mut Reader<'_>, context: &Context, _depth: u32) -> Result<Self, DecodeError> {
+        Self::decode_runs(from, context)
+    }
+
+    fn collect(&mut self, stable: &Context) {
+        self.collect_tombstones(stable);
+    }
+}
+
+impl<T: Element> Crdt for Sequence<T> {
+    type Operation = SequenceOperation<T>;
+    type Effect = SequenceEffect<T>;
+
+    fn prepare(
+        &self,
+        operation: &SequenceOperation<T>,
+        mint: &mut Mint<'_>,
+    ) -> Result<Option<SequenceEffect<T>>, OperationError> {
+        let length = self.len();
+        match operation {
+            SequenceOperation::Insert { values, .. } if values.is_empty() => Ok(None),
+            SequenceOperation::Insert { index, values } => {
+                if *index > length {
+                    return Err(OperationError::OutOfRange {
+                        index: *index,
+                        length,
+                    });
+                }
+                let count = values.len() as u64;
+                if self.nodes().saturating_add(count) > NODES_MAX {
+                    return Err(LimitError {
+                        what: "nodes of a sequence",
+                        limit: NODES_MAX,
+                    }
+                    .into());
+                }
+                let first = mint.dots(count)?;
+                let place = self.place_between(index.checked_sub(1), *index, first);
+                Ok(Some(SequenceEffect::Insert {
+                    first,
+                    place,
+                    values: values.clone(),
+                }))
+            }
+            SequenceOperation::Delete { count: 0, .. } => Ok(None),
+            SequenceOperation::Delete { index, count } => {
+                let end = index.saturating_add(*count);
+                if end > length {
+                    return Err(OperationError::OutOfRange { index: end, length });
+                }
+                Ok(Some(SequenceEffect::Delete {
+                    nodes: self.visible_nodes(*index, end),
+                    dot: mint.dot()?,
+                }))
+            }
+        }
+    }
+
+    fn effect(&mut self, effect: &SequenceEffect<T>) {
+        match effect {
+            SequenceEffect::Insert { first, place, values } => {
+                let run = Run {
+                    first: *first,
+                    place: Some(*place),
+                    content: Content::Alive(values.clone()),
+                };
+                if self.is_dangling(&run) {
+                    // Its parent went by a reset; everything is placed anew.
+                    let mut runs = std::mem::take(self).into_dot_runs();
+                    runs.push(run);
+                    *self = Self::from_runs(runs);
+                } else {
+                    self.place_run(run);
+                }
+            }
+            SequenceEffect::Delete { nodes, dot } => {
+                for interval in nodes.intervals() {
+                    self.delete_range(*interval, *dot);
+                }
+            }
+        }
+    }
+
+    fn fragment(effect: &SequenceEffect<T>) -> Self {
+        let runs = match effect {
+            SequenceEffect::Insert { first, place, values } => {
+                vec![Run {
+                    first: *first,
+                    place: Some(*place),
+                    content: Content::Alive(values.clone()),
+                }]
+            }
+            SequenceEffect::Delete { nodes, dot } => {
+                let run = |interval: &Interval| Run {
+                    first: Dot {
+                        slot: interval.slot,
+                        counter: interval.first,
+                    },
+                    place: None,
+                    content: Content::Deleted {
+                        by: *dot,
+                        count: interval.last - interval.first + 1,
+                    },
+                };
+                nodes.intervals().iter().map(run).collect()
+            }
+        };
+        Self::from_runs(runs)
+    }
+
+    fn covers(effect: &SequenceEffect<T>, to: &mut Context) {
+        match effect {
+            SequenceEffect::Insert { first, values, .. } => {
+                let last = first
+                    .counter
+                    .saturating_add((values.len() as u64).saturating_sub(1));
+                to.insert_interval(Interval {
+                    slot: first.slot,
+                    first: first.counter,
+                    last,
+                });
+            }
+            SequenceEffect::Delete { nodes, dot } => {
+                to.join(nodes);
+                to.insert(*dot);
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Bytes of sequences: runs by dot, as long as they go.
+
+use super::run::{Content, Place, Run};
+use super::{Element, NODES_MAX, Sequence};
+use crate::codec::{Reader, Writer};
+use crate::context::Context;
+use crate::dot::Dot;
+use crate::error::DecodeError;
+use crate::value::Value;
+
+const FIELD: &str = "run";
+const FLAG_BITS: u32 = 6;
+const DELETED: u64 = 1;
+const PLACED: u64 = 2;
+const LEFT: u64 = 4;
+const PARENT: u64 = 8;
+const ORIGIN: u64 = 16;
+const RAISED: u64 = 32;
+
+impl Element for Value {
+    const TAG: u64 = 13;
+    const NAME: &'static str = "list";
+
+    fn encode_run(run: &[Self], to: &mut Writer) {
+        run.iter().for_each(|value| value.encode(to));
+    }
+
+    fn decode_run(count: u64, from: &mut Reader<'_>) -> Result<Vec<Self>, DecodeError> {
+        (0..count).map(|_| Self::decode(from)).collect()
+    }
+}
+
+impl Element for char {
+    const TAG: u64 = 14;
+    const NAME: &'static str = "text";
+
+    fn encode_run(run: &[Self], to: &mut Writer) {
+        let text: String = run.iter().collect();
+        to.block(text.as_bytes());
+    }
+
+    fn decode_run(count: u64, from: &mut Reader<'_>) -> Result<Vec<Self>, DecodeError> {
+        let run: Vec<Self> = from.text(FIELD)?.chars().collect();
+        if run.len() as u64 == count {
+            Ok(run)
+        } else {
+            Err(DecodeError::NotCanonical { field: FIELD })
+        }
+    }
+}
+
+impl<T: Element> Sequence<T> {
+    pub(super) fn encode_runs(&self, context: &Context, to: &mut Writer) {
+        let mut runs = self.runs.values().cloned().peekable();
+        while let Some(mut run) = runs.next() {
+            while let Some(next) = runs.next_if(|next| run.can_join(next)) {
+                run.append(next);
+            }
+            encode_run(&run, context, to);
+        }
+    }
+
+    pub(super) fn decode_runs(from: &mut Reader<'_>, context: &Context) -> Result<Self, DecodeError> {
+        let mut runs: Vec<Run<T>> = Vec::new();
+        let mut nodes = 0_u64;
+        while !from.is_empty() {
+            let run = decode_run::<T>(from, context)?;
+            nodes = nodes.saturating_add(run.len());
+            if nodes > NODES_MAX {
+                return Err(DecodeError::Limit {
+                    field: FIELD,
+                    limit: NODES_MAX,
+                });
+            }
+            if runs
+                .last()
+                .is_some_and(|last| last.last() >= run.first || last.can_join(&run))
+            {
+                return Err(DecodeError::NotCanonical { field: FIELD });
+            }
+            runs.push(run);
+        }
+        Ok(Self::from_runs(runs))
+    }
+}
+
+fn encode_run<T: Element>(run: &Run<T>, context: &Context, to: &mut Writer) {
+    context.encode_dot(run.first, false, to);
+    let mut flags = if run.is_alive() { 0 } else { DELETED };
+    if let Some(place) = run.place {
+        flags |= PLACED;
+        flags |= if place.left { LEFT } else { 0 };
+        flags |= if place.parent.is_some() { PARENT } else { 0 };
+        flags |= if place.right_origin.is_some() { ORIGIN } else { 0 };
+        flags |= if place.level > 0 { RAISED } else { 0 };
+    }
+    to.varint((run.len() << FLAG_BITS) | flags);
+    if let Some(place) = run.place {
+        if place.level > 0 {
+            to.varint(place.level);
+            to.plain_dot(place.key);
+        }
+        for dot in [place.parent, place.right_origin].into_iter().flatten() {
+            to.plain_dot(dot);
+        }
+    }
+    match &run.content {
+        Content::Alive(values) => T::encode_run(values, to),
+        Content::Deleted { by, .. } => to.plain_dot(*by),
+    }
+}
+
+fn decode_run<T: Element>(from: &mut Reader<'_>, context: &Context) -> Result<Run<T>, DecodeError> {
+    let bad = DecodeError::NotCanonical { field: FIELD };
+    let (first, bit) = context.decode_dot(from)?;
+    let head = from.varint(FIELD)?;
+    let count = head >> FLAG_BITS;
+    let has = |flag: u64| head & flag != 0;
+    let place = if has(PLACED) {
+        let (mut level, mut key) = (0, first);
+        if has(RAISED) {
+            level = from.varint(FIELD)?;
+            key = from.plain_dot(FIELD)?;
+            if level == 0 {
+                return Err(bad);
+            }
+        }
+        let parent = if has(PARENT) {
+            Some(from.plain_dot(FIELD)?)
+        } else {
+            None
+        };
+        let right_origin = if has(ORIGIN) {
+            Some(from.plain_dot(FIELD)?)
+        } else {
+            None
+        };
+        Some(Place {
+            level,
+            key,
+            parent,
+            left: has(LEFT),
+            right_origin,
+        })
+    } else {
+        None
+    };
+    let stray = place.is_none() && (!has(DELETED) || head & (LEFT | PARENT | ORIGIN | RAISED) != 0);
+    if bit
+        || count == 0
+        || count > NODES_MAX
+        || stray
+        || place.is_some_and(|place| place.left && place.right_origin.is_some())
+    {
+        return Err(bad);
+    }
+    let content = if has(DELETED) {
+        let by = from.plain_dot(FIELD)?;
+        if by != Dot::STABLE && !context.contains(by) {
+            return Err(DecodeError::UnknownDot { field: FIELD });
+        }
+        Content::Deleted { by, count }
+    } else {
+        Content::Alive(T::decode_run(count, from)?)
+    };
+    let run = Run {
+        first,
+        place,
+        content,
+    };
+    if context.contains(run.last())
+        && context.find(first).map(|found| found.0) == context.find(run.last()).map(|found| found.0)
+    {
+        Ok(run)
+    } else {
+        Err(DecodeError::UnknownDot { field: FIELD })
+    }
+}

@@ -1,0 +1,312 @@
+//! A store with its context: the lattice.
+
+use crate::clock::Stamp;
+use crate::codec::{Reader, Writer};
+use crate::context::{Context, Interval};
+use crate::dot::Replica;
+use crate::error::{DecodeError, LimitError, OperationError};
+use crate::store::{Crdt, Join, Mint, Store};
+
+const VERSION: u64 = 1;
+const TAG_BITS: u32 = 5;
+const TAG_ESCAPE: u64 = (1 << TAG_BITS) - 1;
+
+/// A state, or a delta: a small state.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State<S> {
+    /// Live dots and their content.
+    pub store: S,
+    /// All dots that were seen, live or not.
+    pub context: Context,
+}
+
+/// What a replica tells so that another can say what it lacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Digest {
+    /// All dots that were seen.
+    pub context: Context,
+    /// Those that are live.
+    pub live: Context,
+}
+
+impl<S: Store> State<S> {
+    /// Nothing was seen.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether nothing was seen.
+    #[must_use]
+    pub fn is_bottom(&self) -> bool {
+        self.context.is_empty() && self.store.is_bottom()
+    }
+
+    /// Joins another state or delta.
+    ///
+    /// # Errors
+    /// When a bound on unknown content was reached. The state is unchanged.
+    pub fn join(&mut self, other: &Self) -> Result<(), LimitError> {
+        let before = (self.store.has_unknown() || other.store.has_unknown()).then(|| self.store.clone());
+        let mut join = Join {
+            mine: &self.context,
+            theirs: &other.context,
+            dropped: 0,
+            exceeded: None,
+        };
+        // How many of my dots the other side may have seen die. When the walk along its keys met all of them, the other
+        // keys need no look; that makes a delta cheap however large the state is.
+        let mut dead = self.context.overlap(&other.context);
+        other.store.dots(None, &mut |dot| {
+            if self.context.contains(dot) {
+                dead = dead.saturating_sub(1);
+            }
+        });
+        self.store.join(&other.store, &mut join);
+        if join.dropped != dead || before.is_some() {
+            self.store.sweep(Some(&other.store), &mut join);
+        }
+        if let (Some(error), Some(before)) = (join.exceeded, before) {
+            self.store = before;
+            return Err(error);
+        }
+        self.context.join(&other.context);
+        Ok(())
+    }
+
+    /// Whether joining this into `other` would change nothing.
+    #[must_use]
+    pub fn is_below(&self, other: &Self) -> bool {
+        self.context.is_subset(&other.context) && self.difference(other).is_bottom()
+    }
+
+    /// The dots that are live.
+    #[must_use]
+    pub fn live(&self) -> Context {
+        let mut dots = Vec::new();
+        self.store.dots(None, &mut |dot| dots.push(dot));
+        dots.into_iter().collect()
+    }
+
+    /// The part that `seen` lacks: its join with `seen` is the join of both.
+    #[must_use]
+    pub fn difference(&self, seen: &Self) -> Self {
+        if self.store.has_unknown() || seen.store.has_unknown() {
+            // What an unknown part holds cannot be told apart; all or nothing.
+            let mut joined = seen.clone();
+            let nothing_new = joined.join(self).is_ok() && joined == *seen;
+            return if nothing_new {
+                Self::default()
+            } else {
+                self.clone()
+            };
+        }
+        let store = self.store.unknown_to(Some(&seen.store), &seen.context);
+        let dead = self.context.difference(&self.live());
+        let mut context = dead.difference(&seen.context);
+        let mut doubtful = dead.intersection(&seen.context);
+        if !doubtful.is_empty() {
+            // Dots that died here and may live there. Look first where this state points, then everywhere.
+            let mut found = Context::new();
+            seen.store.dots(Some(&self.store), &mut |dot| {
+                if doubtful.contains(dot) {
+                    found.insert(dot);
+                }
+            });
+            doubtful = doubtful.difference(&found);
+            context.join(&found);
+        }
+        if !doubtful.is_empty() {
+            let mut found = Vec::new();
+            seen.store.dots(None, &mut |dot| {
+                if doubtful.contains(dot) {
+                    found.push(dot);
+                }
+            });
+            context.join(&found.into_iter().collect());
+        }
+        complete(store, context)
+    }
+
+    /// Atoms whose join is this state; none can be left out.
+    #[must_use]
+    pub fn decompose(&self) -> Vec<Self> {
+        let mut atoms = Vec::new();
+        let mut covered = Context::new();
+        self.store.atoms(&mut |store, dots| {
+            let context: Context = dots
+                .iter()
+                .copied()
+                .filter(|dot| self.context.contains(*dot))
+                .collect();
+            covered.join(&context);
+            atoms.push(Self { store, context });
+        });
+        for interval in self.context.difference(&covered).intervals() {
+            let mut context = Context::new();
+            context.insert_interval(*interval);
+            atoms.push(Self {
+                store: S::default(),
+                context,
+            });
+        }
+        atoms
+    }
+
+    /// What to send when the other side's history is not known.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        if self.store.has_unknown() {
+            // The live dots of an unknown part are not known: ask for everything.
+            return Digest::default();
+        }
+        Digest {
+            context: self.context.clone(),
+            live: self.live(),
+        }
+    }
+
+    /// The delta that brings the digest's owner up to this state.
+    #[must_use]
+    pub fn missing(&self, digest: &Digest) -> Self {
+        if self.store.has_unknown() {
+            return self.clone();
+        }
+        let store = self.store.unknown_to(None, &digest.context);
+        let mut context = self.context.difference(&digest.context);
+        context.join(&digest.live.intersection(&self.context).difference(&self.live()));
+        complete(store, context)
+    }
+
+    /// Removes what nobody needs once `stable` is stable; `docs/CRDT.md` §7.
+    pub fn collect(&mut self, stable: &Context) {
+        self.store.collect(stable);
+    }
+
+    /// Every member has all dots of this and earlier incarnations of the slot, and no more will come.
+    pub fn retire(&mut self, replica: Replica) {
+        self.context.retire(replica);
+    }
+
+    /// The largest stamp, for the skew bound.
+    #[must_use]
+    pub fn newest_stamp(&self) -> Option<Stamp> {
+        self.store.newest_stamp()
+    }
+
+    /// The one encoding.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut to = Writer::new();
+        put_tag(VERSION, S::TAG, &mut to);
+        self.context.encode(&mut to);
+        self.store.encode_body(&self.context, &mut to);
+        to.into_bytes()
+    }
+
+    /// Reads what `encode` wrote.
+    ///
+    /// # Errors
+    /// When the bytes are not the one encoding of a state of this type.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut from = Reader::new(bytes);
+        let (version, tag) = take_tag(&mut from)?;
+        if version != VERSION {
+            return Err(DecodeError::Version { found: version });
+        }
+        if tag != S::TAG {
+            return Err(DecodeError::Type {
+                found: tag,
+                expected: S::TAG,
+            });
+        }
+        let context = Context::decode(&mut from)?;
+        let store = S::decode_body(&mut from, &context, 0)?;
+        if !from.is_empty() {
+            return Err(DecodeError::Trailing { left: from.left() });
+        }
+        Ok(Self { store, context })
+    }
+}
+
+impl<S: Crdt> State<S> {
+    /// Prepares an operation without applying it.
+    ///
+    /// # Errors
+    /// When the operation is not possible here and now.
+    pub fn prepare(
+        &self,
+        replica: Replica,
+        operation: &S::Operation,
+    ) -> Result<Option<S::Effect>, OperationError> {
+        self.store
+            .prepare(operation, &mut Mint::new(replica, &self.context))
+    }
+
+    /// Applies an effect; exactly once and in causal order.
+    pub fn effect(&mut self, effect: &S::Effect) {
+        if self.store.has_unknown() && self.join(&Self::delta_of(effect)).is_ok() {
+            return;
+        }
+        self.store.effect(effect);
+        S::covers(effect, &mut self.context);
+    }
+
+    /// The delta of an effect.
+    #[must_use]
+    pub fn delta_of(effect: &S::Effect) -> Self {
+        let mut context = Context::new();
+        S::covers(effect, &mut context);
+        Self {
+            store: S::fragment(effect),
+            context,
+        }
+    }
+
+    /// Prepares and applies an operation; gives its delta, `None` when nothing changed.
+    ///
+    /// # Errors
+    /// When the operation is not possible here and now. The state is unchanged.
+    pub fn update(
+        &mut self,
+        replica: Replica,
+        operation: &S::Operation,
+    ) -> Result<Option<Self>, OperationError> {
+        let Some(effect) = self.prepare(replica, operation)? else {
+            return Ok(None);
+        };
+        let delta = Self::delta_of(&effect);
+        self.effect(&effect);
+        Ok(Some(delta))
+    }
+}
+
+/// Adds the dots of the entries to the context.
+fn complete<S: Store>(store: S, mut context: Context) -> State<S> {
+    store.atoms(&mut |_, dots| {
+        for dot in dots {
+            context.insert_interval(Interval::one(*dot));
+        }
+    });
+    State { store, context }
+}
+
+/// `high << 5 | tag`, with an escape for tags of 31 and more.
+pub(crate) fn put_tag(high: u64, tag: u64, to: &mut Writer) {
+    to.varint((high << TAG_BITS) | tag.min(TAG_ESCAPE));
+    if tag >= TAG_ESCAPE {
+        to.varint(tag);
+    }
+}
+
+pub(crate) fn take_tag(from: &mut Reader<'_>) -> Result<(u64, u64), DecodeError> {
+    let head = from.varint("tag")?;
+    let mut tag = head & TAG_ESCAPE;
+    if tag == TAG_ESCAPE {
+        tag = from.varint("tag")?;
+        if tag < TAG_ESCAPE {
+            return Err(DecodeError::NotCanonical { field: "tag" });
+        }
+    }
+    Ok((head >> TAG_BITS, tag))
+}

@@ -1,0 +1,174 @@
+//! The one trait set: what a type has to say so that all engines, digests and bytes work for it.
+
+use std::fmt::Debug;
+
+use crate::clock::Stamp;
+use crate::codec::{Reader, Writer};
+use crate::context::{Context, Interval};
+use crate::dot::{Dot, Replica};
+use crate::error::{DecodeError, LimitError, OperationError};
+
+/// What a join knows while it walks two stores.
+#[derive(Debug)]
+pub struct Join<'a> {
+    /// Context of the store that changes.
+    pub mine: &'a Context,
+    /// Context of the store that comes in.
+    pub theirs: &'a Context,
+    /// How many entries were dropped because the other side had removed them.
+    pub dropped: u128,
+    /// Set when a bound was reached; the join then has no result.
+    pub exceeded: Option<LimitError>,
+}
+
+/// Live dots and what hangs on them. Only meaningful together with a context that has all of them.
+pub trait Store: Clone + Debug + Default + PartialEq {
+    /// Type tag in bytes; 0 for what has no tag of its own.
+    const TAG: u64;
+    /// Type name in schemas.
+    const NAME: &'static str;
+
+    /// Whether there is nothing.
+    fn is_bottom(&self) -> bool;
+
+    /// Visits live dots. With a `guide`, only those at the keys that the guide has.
+    fn dots(&self, guide: Option<&Self>, visit: &mut dyn FnMut(Dot));
+
+    /// The join rule, at the keys that `theirs` has.
+    fn join(&mut self, theirs: &Self, join: &mut Join<'_>);
+
+    /// The join rule at all other keys: drops what the other side has seen and does not have.
+    fn sweep(&mut self, theirs: Option<&Self>, join: &mut Join<'_>) {
+        if theirs.is_none() {
+            self.join(&Self::default(), join);
+        }
+    }
+
+    /// Entries that a state lacks: not in its context, or there (`seen`) with less. Without `seen`, an entry in the context
+    /// counts as there unless it changed by a dot that the context lacks.
+    fn unknown_to(&self, seen: Option<&Self>, context: &Context) -> Self;
+
+    /// Emits one atom per entry, with the dots that belong into its context.
+    fn atoms(&self, emit: &mut dyn FnMut(Self, &[Dot]));
+
+    /// Appends the body.
+    fn encode_body(&self, context: &Context, to: &mut Writer);
+
+    /// Reads all that is left as a body.
+    ///
+    /// # Errors
+    /// When it is not the one encoding of a store.
+    fn decode_body(from: &mut Reader<'_>, context: &Context, depth: u32) -> Result<Self, DecodeError>;
+
+    /// Removes what nobody needs once `stable` is stable; `docs/CRDT.md` §7.
+    fn collect(&mut self, _stable: &Context) {}
+
+    /// The largest stamp, for the skew bound.
+    fn newest_stamp(&self) -> Option<Stamp> {
+        None
+    }
+
+    /// Whether any part is of a type that this build does not know.
+    fn has_unknown(&self) -> bool {
+        false
+    }
+}
+
+/// A store with operations.
+pub trait Crdt: Store {
+    /// What a user asks for.
+    type Operation: Clone + Debug;
+    /// What `prepare` makes of it: names the dots that it observed and made.
+    type Effect: Clone + Debug + PartialEq;
+
+    /// Turns an operation into its effect. Does not change the state. `None`: there is nothing to do.
+    ///
+    /// # Errors
+    /// When the operation is not possible here and now.
+    fn prepare(
+        &self,
+        operation: &Self::Operation,
+        mint: &mut Mint<'_>,
+    ) -> Result<Option<Self::Effect>, OperationError>;
+
+    /// Applies an effect; exactly once and in causal order.
+    fn effect(&mut self, effect: &Self::Effect);
+
+    /// The store of the effect's delta.
+    fn fragment(effect: &Self::Effect) -> Self;
+
+    /// Adds all dots that the effect observed or made: the context of its delta.
+    fn covers(effect: &Self::Effect, to: &mut Context);
+}
+
+/// Makes new dots for one operation.
+#[derive(Debug)]
+pub struct Mint<'a> {
+    replica: Replica,
+    context: &'a Context,
+    next: u64,
+}
+
+impl<'a> Mint<'a> {
+    /// The replica's dots go on after its last one in the context.
+    #[must_use]
+    pub fn new(replica: Replica, context: &'a Context) -> Self {
+        Self {
+            replica,
+            context,
+            next: context.last_of(replica).saturating_add(1),
+        }
+    }
+
+    /// Who writes.
+    #[must_use]
+    pub fn replica(&self) -> Replica {
+        self.replica
+    }
+
+    /// The next dot.
+    ///
+    /// # Errors
+    /// When the replica was retired or its numbers are used up.
+    pub fn dot(&mut self) -> Result<Dot, OperationError> {
+        Ok(self.dots(1)?)
+    }
+
+    /// The first of `count` consecutive dots.
+    ///
+    /// # Errors
+    /// As `dot`.
+    pub fn dots(&mut self, count: u64) -> Result<Dot, OperationError> {
+        let first = self.next;
+        let after = first.saturating_add(count);
+        if after > self.replica.end() || self.context.is_retired(self.replica) {
+            return Err(OperationError::Retired {
+                replica: self.replica,
+            });
+        }
+        self.next = after;
+        Ok(Dot {
+            slot: self.replica.slot(),
+            counter: first,
+        })
+    }
+
+    /// Whether the dot is of this replica, or of a retired earlier incarnation of its slot: a share that it may carry on.
+    #[must_use]
+    pub fn owns(&self, dot: Dot) -> bool {
+        dot.slot == self.replica.slot()
+            && (dot.counter > self.replica.base() || self.context.contains(dot.last_of_incarnation()))
+    }
+
+    /// What the writer has seen.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        self.context
+    }
+}
+
+pub(crate) fn cover(to: &mut Context, dots: &[Dot]) {
+    for dot in dots {
+        to.insert_interval(Interval::one(*dot));
+    }
+}

@@ -1,0 +1,11 @@
+//! One suite for every type and every engine.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod laws;
+mod random;
+mod sample;
