@@ -2,7 +2,7 @@
 # The node: one process in network, mount and PID namespaces of its own. Killing it removes all of it.
 
 node_pid() { # of the first process inside, when alive
-  runs "$STATE/node.pid" "$HERE/inside" || return 1
+  runs "$STATE/node.pid" "/local/inside" || return 1
   pgrep -P "$(cat "$STATE/node.pid")" | head -n 1 | grep .
 }
 
@@ -36,7 +36,7 @@ start_node() {
 # The kernel kills everything inside with the outer process, however that ends.
 stop_node() {
   local outer inner
-  if runs "$STATE/node.pid" "$HERE/inside"; then
+  if runs "$STATE/node.pid" "/local/inside"; then
     outer=$(cat "$STATE/node.pid")
     inner=$(pgrep -P "$outer" | head -n 1) || true
     kill -9 "$outer" 2>/dev/null || true
