@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -27,7 +28,7 @@ pub struct Place {
     pub context: Option<String>,
     /// Path of the kubeconfig
     #[arg(long, global = true)]
-    pub kubeconfig: Option<std::path::PathBuf>,
+    pub kubeconfig: Option<PathBuf>,
 }
 
 /// What to do.
@@ -39,36 +40,49 @@ pub enum Command {
     List(List),
     /// Follow a rollout until it ends
     Watch(Watch),
-    /// Go past the present step, or switch a blue-green preview
+    /// Go past the pause of a canary, or switch a blue-green preview
     Promote(Promote),
     /// Hold everything; an abort still acts
-    Pause(Named),
+    Pause(Order),
     /// Go on after a pause of everything
-    Resume(Named),
+    Resume(Order),
     /// Send everything back to the stable revision
     Abort(Abort),
     /// Try an aborted revision again
-    Retry(Named),
+    Retry(Order),
     /// Go back to the revision that served before, or to any that history lists
     Undo(Undo),
     /// List the revisions that undo can go back to
-    History(Named),
+    History(History),
     /// Print a completion script
     Completion {
-        /// For which shell.
+        /// For which shell
         shell: clap_complete::Shell,
+    },
+    /// What may come next; kubectl calls it through kubectl_complete-pointsman.
+    #[command(name = "__complete", hide = true)]
+    Complete {
+        /// The words so far; the last may be empty.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
     },
 }
 
-/// A rollout by name.
+/// An order to one rollout.
 #[derive(Clone, Debug, Args)]
-pub struct Named {
+pub struct Order {
     /// NAME or rollout/NAME
     #[arg(value_parser = name)]
     pub name: String,
     /// `server`: let the API server check the change without keeping it
     #[arg(long, value_enum, default_value = "none")]
     pub dry_run: DryRun,
+    /// Follow until what was asked for is done
+    #[arg(long)]
+    pub wait: bool,
+    /// With --wait: give up after this long, such as 90s or 10m; the exit code is 3 then
+    #[arg(long, value_parser = duration, requires = "wait")]
+    pub timeout: Option<Duration>,
 }
 
 /// Whether a change is kept.
@@ -101,11 +115,11 @@ pub enum Output {
 #[derive(Debug, Args)]
 pub struct Get {
     /// NAME or rollout/NAME; lists all when absent
-    #[arg(value_parser = name)]
+    #[arg(value_parser = name, conflicts_with_all = ["all_namespaces", "selector"])]
     pub name: Option<String>,
-    /// How to print
-    #[arg(short, long, value_enum, default_value = "table")]
-    pub output: Output,
+    /// Which, and how to print
+    #[command(flatten)]
+    pub list: List,
 }
 
 /// Arguments of `list`.
@@ -125,12 +139,12 @@ pub struct List {
 /// Until when a rollout is followed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Until {
-    /// It is stable, or aborted.
+    /// The revision is stable
     #[default]
     Stable,
-    /// It waits for a promotion, or is stable, or aborted.
+    /// It is held: by spec.paused, or until it is promoted
     Paused,
-    /// It is aborted, or stable.
+    /// It is aborted
     Aborted,
 }
 
@@ -140,7 +154,7 @@ pub struct Watch {
     /// NAME or rollout/NAME
     #[arg(value_parser = name)]
     pub name: String,
-    /// When to end
+    /// When to end with exit code 0; with 1 when it ends otherwise
     #[arg(long, value_enum, default_value = "stable")]
     pub until: Until,
     /// Give up after this long, such as 90s or 10m; the exit code is 3 then
@@ -153,7 +167,7 @@ pub struct Watch {
 pub struct Promote {
     /// Which.
     #[command(flatten)]
-    pub named: Named,
+    pub order: Order,
     /// To the end, past every step
     #[arg(long)]
     pub full: bool,
@@ -164,10 +178,10 @@ pub struct Promote {
 pub struct Abort {
     /// Which.
     #[command(flatten)]
-    pub named: Named,
-    /// Why, for events and status
-    #[arg(long, default_value = "")]
-    pub reason: String,
+    pub order: Order,
+    /// Why, for events and status; at most 512 characters
+    #[arg(long, value_parser = reason)]
+    pub reason: Option<String>,
 }
 
 /// Arguments of `undo`.
@@ -175,33 +189,48 @@ pub struct Abort {
 pub struct Undo {
     /// Which.
     #[command(flatten)]
-    pub named: Named,
-    /// Number or name of the revision to go back to; see `history`
+    pub order: Order,
+    /// Ordinal or name of the revision to go back to; see `history`
     #[arg(long)]
     pub to_revision: Option<String>,
+    /// List the revisions instead, as `history` does
+    #[arg(long, conflicts_with_all = ["to_revision", "wait", "dry_run"])]
+    pub list: bool,
+}
+
+/// Arguments of `history`.
+#[derive(Debug, Args)]
+pub struct History {
+    /// NAME or rollout/NAME
+    #[arg(value_parser = name)]
+    pub name: String,
 }
 
 fn name(text: &str) -> Result<String, String> {
-    let kinds = [
-        "rollout/",
-        "rollouts/",
-        "pmr/",
-        "rollout.pointsman.dev/",
-        "rollouts.pointsman.dev/",
-    ];
-    let name = kinds
-        .iter()
-        .find_map(|kind| text.strip_prefix(kind))
-        .unwrap_or(text);
+    let name = match text.split_once('/') {
+        None => text,
+        Some(("rollout" | "rollouts" | "pmr" | "rollout.pointsman.dev" | "rollouts.pointsman.dev", name)) => {
+            name
+        }
+        Some(_) => "",
+    };
     if name.is_empty() || name.contains('/') {
-        return Err(format!("{text:?} is not NAME or rollout/NAME"));
+        return Err("write NAME or rollout/NAME".to_owned());
     }
     Ok(name.to_owned())
 }
 
+fn reason(text: &str) -> Result<String, String> {
+    let length = text.chars().count();
+    if length > 512 {
+        return Err(format!("{length} characters; at most 512"));
+    }
+    Ok(text.to_owned())
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
-    let millis = pointsman_api::duration::parse_ms(text)?;
-    u64::try_from(millis)
+    let span_ms = pointsman_api::duration::parse_ms(text)?;
+    u64::try_from(span_ms)
         .map(Duration::from_millis)
         .map_err(|_| format!("{text:?} is negative"))
 }
@@ -218,8 +247,29 @@ mod tests {
 
     #[test]
     fn names_may_carry_their_kind() {
-        assert_eq!(name("rollout/chat").unwrap(), "chat");
-        assert_eq!(name("chat").unwrap(), "chat");
-        assert!(name("deployment/chat").unwrap_err().contains("rollout/NAME"));
+        for text in ["chat", "rollout/chat", "rollouts.pointsman.dev/chat", "pmr/chat"] {
+            assert_eq!(name(text).unwrap(), "chat", "{text}");
+        }
+        for text in ["deployment/chat", "rollout/", "", "a/b/c"] {
+            assert!(name(text).unwrap_err().contains("rollout/NAME"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_a_usage_error() {
+        for line in [
+            "get chat -A",
+            "get chat -l app=chat",
+            "promote chat --timeout 5s",
+            "watch chat --timeout 5",
+            "watch chat --until gone",
+            "undo chat --list --wait",
+            "promote",
+            "list -o xml",
+        ] {
+            let words = std::iter::once("kubectl-pointsman").chain(line.split(' '));
+            let error = Cli::try_parse_from(words).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
     }
 }

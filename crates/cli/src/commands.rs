@@ -1,237 +1,275 @@
 //! What each command does.
 
+use std::io::Write as _;
+
 use clap::CommandFactory as _;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, ListParams};
+use kube::api::DynamicObject;
 use kube::{Resource as _, ResourceExt as _};
 use pointsman_api::rollout::Rollout;
 
-use crate::arguments::{Cli, Command, DryRun, Get, List, Output, Place, Undo, Watch};
-use crate::cluster::{Cluster, Error, call};
-use crate::follow::{Ended, follow};
-use crate::intent::{self, Change};
+use crate::arguments::{Cli, Command, DryRun, Get, List, Order, Output, Place, Undo, Until, Watch};
+use crate::cluster::{Cluster, typed};
+use crate::complete;
+use crate::error::Error;
+use crate::follow::follow;
+use crate::goal::{Ended, Goal, Wanted};
+use crate::intent::{self, Change, Refusal};
 use crate::paint::Paint;
 use crate::view;
 
-/// Runs a command; returns the exit code of one that ended as it should.
+/// Runs a command; returns the exit code.
 pub async fn run(cli: Cli) -> Result<u8, Error> {
     let place = cli.place;
     match cli.command {
         Command::Get(get) => show(&place, get).await,
-        Command::List(given) => list(&place, given).await,
+        Command::List(given) => list(&place, &given).await,
         Command::Watch(watch) => watched(&place, &watch).await,
-        Command::Promote(promote) => {
-            let full = promote.full;
-            let cluster = Cluster::connect(&place).await?;
-            let dry_run = promote.named.dry_run;
-            let done = cluster
-                .change(&promote.named.name, dry_run, |rollout| {
-                    intent::promote(rollout, full)
-                })
-                .await?;
-            say(&done, dry_run, &cluster)
+        Command::Promote(given) => {
+            let wanted = if given.full { Wanted::Stable } else { Wanted::Rest };
+            order(&place, &given.order, wanted, |rollout| {
+                intent::promote(rollout, given.full)
+            })
+            .await
         }
-        Command::Abort(abort) => {
-            let cluster = Cluster::connect(&place).await?;
-            let dry_run = abort.named.dry_run;
-            let done = cluster
-                .change(&abort.named.name, dry_run, |rollout| {
-                    intent::abort(rollout, &abort.reason)
-                })
-                .await?;
-            say(&done, dry_run, &cluster)
+        Command::Abort(given) => {
+            order(&place, &given.order, Wanted::Aborted, |rollout| {
+                intent::abort(rollout, given.reason.as_deref())
+            })
+            .await
         }
-        Command::Retry(named) => {
-            let cluster = Cluster::connect(&place).await?;
-            let done = cluster.change(&named.name, named.dry_run, intent::retry).await?;
-            say(&done, named.dry_run, &cluster)
+        Command::Retry(given) => order(&place, &given, Wanted::Rest, intent::retry).await,
+        Command::Pause(given) => {
+            let pause = |rollout: &Rollout| intent::pause(rollout, true);
+            order(&place, &given, Wanted::Paused, pause).await
         }
-        Command::Pause(named) => {
-            let cluster = Cluster::connect(&place).await?;
-            let done = cluster
-                .change(&named.name, named.dry_run, |rollout| intent::pause(rollout, true))
-                .await?;
-            say(&done, named.dry_run, &cluster)
-        }
-        Command::Resume(named) => {
-            let cluster = Cluster::connect(&place).await?;
-            let done = cluster
-                .change(&named.name, named.dry_run, |rollout| {
-                    intent::pause(rollout, false)
-                })
-                .await?;
-            say(&done, named.dry_run, &cluster)
+        Command::Resume(given) => {
+            let resume = |rollout: &Rollout| intent::pause(rollout, false);
+            order(&place, &given, Wanted::Rest, resume).await
         }
         Command::Undo(given) => undo(&place, &given).await,
-        Command::History(named) => {
-            let family = Cluster::connect(&place).await?.family(&named.name).await?;
-            println!("{}", view::history(&family, Timestamp::now()));
-            Ok(0)
-        }
+        Command::History(given) => history(&place, &given.name).await,
         Command::Completion { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Cli::command(),
-                "kubectl-pointsman",
-                &mut std::io::stdout(),
-            );
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "kubectl-pointsman", &mut script);
+            std::io::stdout().write_all(&script)?;
+            Ok(0)
+        }
+        Command::Complete { words } => {
+            print(&complete::answer(&words).await)?;
             Ok(0)
         }
     }
 }
 
-fn say(change: &Change, dry_run: DryRun, cluster: &Cluster) -> Result<u8, Error> {
-    let suffix = if dry_run == DryRun::Server {
-        " (dry run: nothing was changed)"
-    } else {
-        ""
-    };
-    println!("{}{suffix}", change.said);
-    println!("next: {} -n {}", change.next, cluster.namespace);
-    Ok(0)
+/// Prints lines; a reader that went away is an error, not a crash.
+fn print(text: &str) -> Result<(), Error> {
+    Ok(writeln!(std::io::stdout(), "{}", text.trim_end())?)
 }
 
-async fn show(place: &Place, get: Get) -> Result<u8, Error> {
-    let Some(name) = get.name else {
-        let all = List {
-            all_namespaces: false,
-            selector: None,
-            output: get.output,
-        };
-        return list(place, all).await;
-    };
+async fn order(
+    place: &Place,
+    order: &Order,
+    wanted: Wanted,
+    decide: impl Fn(&Rollout) -> Result<Change, Refusal>,
+) -> Result<u8, Error> {
     let cluster = Cluster::connect(place).await?;
-    match get.output {
-        Output::Table | Output::Wide => {
-            let family = cluster.family(&name).await?;
-            println!(
-                "{}",
-                view::tree(&family, Timestamp::now(), Paint::detect()).join("\n")
-            );
-        }
-        Output::Json | Output::Yaml | Output::Name => print(&cluster.rollout(&name).await?, get.output)?,
-    }
-    Ok(0)
+    give(&cluster, order, wanted, decide).await
 }
 
-async fn list(place: &Place, list: List) -> Result<u8, Error> {
+async fn give(
+    cluster: &Cluster,
+    order: &Order,
+    wanted: Wanted,
+    decide: impl Fn(&Rollout) -> Result<Change, Refusal>,
+) -> Result<u8, Error> {
+    let (change, rollout) = cluster.change(&order.name, order.dry_run, decide).await?;
+    if order.dry_run == DryRun::Server {
+        print(&format!(
+            "{} (server dry run: it may be done, nothing was changed)",
+            change.said
+        ))?;
+        return Ok(0);
+    }
+    print(&change.said)?;
+    if !order.wait {
+        let (next, name, namespace) = (change.next, &order.name, &cluster.namespace);
+        print(&format!("next: kubectl pointsman {next} {name} -n {namespace}"))?;
+        return Ok(0);
+    }
+    let goal = Goal::new(wanted, rollout.metadata.generation, change.ends_with);
+    finish(follow(cluster, &order.name, goal, order.timeout).await?)
+}
+
+async fn undo(place: &Place, given: &Undo) -> Result<u8, Error> {
+    if given.list {
+        return history(place, &given.order.name).await;
+    }
     let cluster = Cluster::connect(place).await?;
-    let api = if list.all_namespaces {
-        Api::all(cluster.client.clone())
-    } else {
-        cluster.rollouts()
-    };
-    let mut wanted = ListParams::default();
-    if let Some(selector) = &list.selector {
-        wanted = wanted.labels(selector);
+    // Templates of past revisions never change; the rollout itself is read again for each try.
+    let family = cluster.family(&given.order.name).await?;
+    if let Some(note) = family.notes.first().filter(|_| family.deployments.is_empty()) {
+        return Err(Error::Forbidden(note.clone()));
     }
-    let mut found: Vec<Rollout> = call(api.list(&wanted)).await?.items;
-    found.sort_by_key(|rollout| (rollout.namespace(), rollout.name_any()));
-    match list.output {
-        Output::Table | Output::Wide if found.is_empty() => {
-            let place = if list.all_namespaces {
-                "any namespace".to_owned()
-            } else {
-                format!("namespace {}", cluster.namespace)
-            };
-            eprintln!("No rollouts found in {place}.");
-        }
-        Output::Table | Output::Wide => {
-            println!(
-                "{}",
-                view::list(
-                    &found,
-                    list.all_namespaces,
-                    list.output == Output::Wide,
-                    Timestamp::now()
-                )
-            );
-        }
-        Output::Name => {
-            for rollout in &found {
-                print(rollout, Output::Name)?;
-            }
-        }
-        Output::Json | Output::Yaml => {
-            let items: Vec<Rollout> = found.into_iter().map(typed).collect();
-            print_value(
-                &serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items}),
-                list.output,
-            )?;
-        }
+    let past = view::past(&family.deployments);
+    give(&cluster, &given.order, Wanted::Rest, |rollout| {
+        intent::undo(rollout, &past, given.to_revision.as_deref())
+    })
+    .await
+}
+
+async fn history(place: &Place, name: &str) -> Result<u8, Error> {
+    let family = Cluster::connect(place).await?.family(name).await?;
+    if family.deployments.is_empty() {
+        let why = family.notes.first().map_or("", String::as_str);
+        eprintln!("No revisions found for rollout {name}. {why}");
+        return Ok(0);
     }
+    print(&view::history(&family, Timestamp::now()))?;
     Ok(0)
 }
 
 async fn watched(place: &Place, watch: &Watch) -> Result<u8, Error> {
     let cluster = Cluster::connect(place).await?;
-    // The first look says at once when there is nothing to follow.
-    cluster.rollout(&watch.name).await?;
-    match follow(&cluster, watch).await? {
-        Ended::Reached => Ok(0),
-        Ended::Aborted => Ok(1),
-        Ended::Timeout => {
-            let rollout = cluster.rollout(&watch.name).await?;
-            eprintln!("not there in time: {}", view::line(&rollout));
+    let wanted = match watch.until {
+        Until::Stable => Wanted::Stable,
+        Until::Paused => Wanted::Paused,
+        Until::Aborted => Wanted::Aborted,
+    };
+    finish(
+        follow(
+            &cluster,
+            &watch.name,
+            Goal::new(wanted, None, None),
+            watch.timeout,
+        )
+        .await?,
+    )
+}
+
+fn finish(ended: Ended) -> Result<u8, Error> {
+    match ended {
+        Ended::Reached(said) => {
+            print(&said)?;
+            Ok(0)
+        }
+        Ended::Missed(said) => {
+            eprintln!("{said}");
+            Ok(1)
+        }
+        Ended::Timeout(said) => {
+            eprintln!("not there in time: {said}");
             Ok(3)
         }
     }
 }
 
-async fn undo(place: &Place, undo: &Undo) -> Result<u8, Error> {
+async fn show(place: &Place, get: Get) -> Result<u8, Error> {
+    let Some(name) = get.name else {
+        return list(place, &get.list).await;
+    };
     let cluster = Cluster::connect(place).await?;
-    let name = &undo.named.name;
-    let family = cluster.family(name).await?;
-    let past = view::past(&family.deployments);
-    let Some(rollout) = &family.rollout else {
-        return Ok(1);
-    };
-    let found = intent::undo(rollout, &past, undo.to_revision.as_deref())?;
-    let template = found.template.clone().unwrap_or_default();
-    cluster
-        .put_back(name, undo.named.dry_run, found, &template)
-        .await?;
-    let suffix = if undo.named.dry_run == DryRun::Server {
-        " (dry run: nothing was changed)"
-    } else {
-        ""
-    };
-    println!(
-        "rollout {name} goes back to revision {} (number {}){suffix}",
-        found.revision, found.ordinal
-    );
-    println!("next: kubectl pointsman watch {name} -n {}", cluster.namespace);
+    match get.list.output {
+        Output::Table => {
+            let family = cluster.family(&name).await?;
+            let paint = Paint::detect();
+            let lines: Vec<String> = view::tree(&family, Timestamp::now())
+                .iter()
+                .map(|line| line.render(paint, None))
+                .collect();
+            print(&lines.join("\n"))?;
+        }
+        Output::Wide => {
+            let family = cluster.family(&name).await?;
+            let text = view::list(
+                &[family.rollout],
+                Some(&family.deployments),
+                false,
+                true,
+                Timestamp::now(),
+            );
+            print(&text)?;
+        }
+        Output::Name => print(&named(&cluster.raw(&name).await?))?,
+        Output::Json | Output::Yaml => {
+            let object = trimmed(cluster.raw(&name).await?);
+            print(&written(&serde_json::to_value(object), get.list.output)?)?;
+        }
+    }
     Ok(0)
 }
 
-/// A listed object has no kind of its own.
-fn typed(mut rollout: Rollout) -> Rollout {
-    rollout.metadata.managed_fields = None;
-    rollout
-}
-
-fn print(rollout: &Rollout, output: Output) -> Result<(), Error> {
-    if output == Output::Name {
-        println!(
-            "{}.{}/{}",
-            Rollout::kind(&()).to_lowercase(),
-            Rollout::group(&()),
-            rollout.name_any()
-        );
-        return Ok(());
-    }
-    let value =
-        serde_json::to_value(typed(rollout.clone())).map_err(|error| Error::Other(error.to_string()))?;
-    print_value(&value, output)
-}
-
-fn print_value(value: &serde_json::Value, output: Output) -> Result<(), Error> {
-    let text = match output {
-        Output::Yaml => serde_norway::to_string(value).map_err(|error| Error::Other(error.to_string()))?,
-        Output::Json | Output::Table | Output::Wide | Output::Name => {
-            serde_json::to_string_pretty(value).map_err(|error| Error::Other(error.to_string()))?
+async fn list(place: &Place, given: &List) -> Result<u8, Error> {
+    let cluster = Cluster::connect(place).await?;
+    let everywhere = given.all_namespaces;
+    let mut found = cluster.list(everywhere, given.selector.as_deref()).await?;
+    found.sort_by_key(|rollout| (rollout.namespace(), rollout.name_any()));
+    if found.is_empty() && matches!(given.output, Output::Table | Output::Wide | Output::Name) {
+        if everywhere {
+            eprintln!("No rollouts found.");
+        } else {
+            eprintln!("No rollouts found in namespace {}.", cluster.namespace);
         }
+        return Ok(0);
+    }
+    match given.output {
+        Output::Table | Output::Wide => {
+            let workloads = cluster.workloads(everywhere).await;
+            let mut rollouts = Vec::new();
+            for object in &found {
+                match typed(object) {
+                    Ok(rollout) => rollouts.push(rollout),
+                    Err(error) => eprintln!("warning: {}", error.line()),
+                }
+            }
+            let wide = given.output == Output::Wide;
+            let now = Timestamp::now();
+            print(&view::list(
+                &rollouts,
+                workloads.as_deref(),
+                everywhere,
+                wide,
+                now,
+            ))?;
+        }
+        Output::Name => {
+            let names: Vec<String> = found.iter().map(named).collect();
+            print(&names.join("\n"))?;
+        }
+        Output::Json | Output::Yaml => {
+            let items: Vec<DynamicObject> = found.into_iter().map(trimmed).collect();
+            let value = serde_json::to_value(items)
+                .map(|items| serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items}));
+            print(&written(&value, given.output)?)?;
+        }
+    }
+    Ok(0)
+}
+
+fn named(object: &DynamicObject) -> String {
+    format!(
+        "{}.{}/{}",
+        Rollout::kind(&()).to_lowercase(),
+        Rollout::group(&()),
+        object.name_any()
+    )
+}
+
+/// As kubectl prints it: with its kind, which listed objects lack, and without the bookkeeping of fields.
+fn trimmed(mut object: DynamicObject) -> DynamicObject {
+    object.metadata.managed_fields = None;
+    object.types = Some(kube::core::TypeMeta::resource::<Rollout>());
+    object
+}
+
+fn written(value: &Result<serde_json::Value, serde_json::Error>, output: Output) -> Result<String, Error> {
+    let unreadable = |why: String| Error::Unreadable {
+        what: "the object".to_owned(),
+        why,
     };
-    println!("{}", text.trim_end());
-    Ok(())
+    let value = value.as_ref().map_err(|error| unreadable(error.to_string()))?;
+    if output == Output::Yaml {
+        return serde_norway::to_string(value).map_err(|error| unreadable(error.to_string()));
+    }
+    serde_json::to_string_pretty(value).map_err(|error| unreadable(error.to_string()))
 }

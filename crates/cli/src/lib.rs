@@ -1,6 +1,7 @@
 //! `kubectl pointsman`: see and steer rollouts.
 //!
-//! [`view`] and [`intent`] are pure: what is shown and what is asked for follow from the objects alone.
+//! [`view`], [`intent`] and [`goal`] are pure: what is shown, what is asked for and when following ends are matters of
+//! the objects alone.
 #![cfg_attr(
     test,
     allow(
@@ -14,7 +15,10 @@
 pub mod arguments;
 pub mod cluster;
 pub mod commands;
+pub mod complete;
+pub mod error;
 pub mod follow;
+pub mod goal;
 pub mod intent;
 pub mod paint;
 pub mod table;
