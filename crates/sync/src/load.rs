@@ -23,8 +23,6 @@ use crate::client::{self, CallError, Client, Observed};
 
 /// Clients that share a room.
 const CLIENTS_PER_ROOM: usize = 10;
-/// Acknowledged writes may take this long to be seen at every replica.
-const SEEN_WITHIN: Duration = Duration::from_secs(10);
 /// A client that does not answer a read in time leaves it to the next one of its room.
 const READ_WITHIN: Duration = Duration::from_secs(3);
 const ROOMS_READ_AT_ONCE: usize = 32;
@@ -40,12 +38,15 @@ pub struct Options {
     pub write_interval: Duration,
     /// Time between the starts of two clients, so that they do not arrive all at once.
     pub start_interval: Duration,
+    /// An acknowledged write that is not read back after this long is lost.
+    pub seen_within: Duration,
 }
 
 /// Clients that run.
 pub struct Load {
     account: Arc<Mutex<Account>>,
     changed: Arc<Notify>,
+    seen_within: Duration,
     clients: Vec<Arc<Client>>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -80,6 +81,7 @@ impl Load {
         Self {
             account,
             changed,
+            seen_within: options.seen_within,
             clients,
             tasks,
         }
@@ -121,7 +123,7 @@ impl Load {
 
     /// Acknowledged writes that cannot be read back, at the replica of some client of the room.
     async fn lost(&self) -> u64 {
-        let end = Instant::now() + SEEN_WITHIN;
+        let end = Instant::now() + self.seen_within;
         let acknowledged = lock(&self.account).acknowledged();
         loop {
             let rooms = acknowledged

@@ -11,6 +11,9 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
+/// Longer than replicas take to tell each other.
+const SEEN_WITHIN: Duration = Duration::from_secs(10);
+
 /// Holds live clients on a sync service and reports what happens to them.
 #[derive(Debug, Parser)]
 #[command(name = "syncload", version)]
@@ -92,6 +95,7 @@ async fn load(run: &Run) -> Result<(), String> {
         clients: usize::try_from(run.clients).unwrap_or(usize::MAX),
         write_interval: Duration::from_millis(run.write_interval_ms),
         start_interval: Duration::from_millis(run.start_interval_ms),
+        seen_within: SEEN_WITHIN,
     };
     options.client.check().map_err(|error| format!("--{error}"))?;
     let load = Load::start(options).await;

@@ -128,15 +128,6 @@ async fn order(State(hub): State<Arc<Hub>>, headers: HeaderMap, body: Body) -> R
     let order = serde_json::from_slice::<Order>(&body).map_err(|error| format!("body: {error}"));
     match order.and_then(|order| order.fault().map_or(Ok(order), Err)) {
         Ok(order) => {
-            if order != hub.order() {
-                tracing::info!(
-                    keep = order.keep,
-                    interval_ms = order.interval_ms,
-                    to = order.to,
-                    "drain order"
-                );
-            }
-            // Set even when it is the same: it stands anew.
             hub.set_order(order);
             progress(State(hub), headers).await
         }

@@ -265,6 +265,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_write_that_does_not_fit_into_the_queue_is_not_held_yet_and_goes_with_the_relay() {
+        let documents = Documents::default();
+        let (queue, _jobs) = mpsc::channel(1);
+        let (held, _wait) = oneshot::channel();
+        queue.try_send(Job::Flush { held }).unwrap();
+        let attached = documents.attach(7, queue);
+        attached.outbox.set_live();
+        let write = Rooms::delta("a", "x", 1).unwrap();
+        let written = documents.write(write.clone()).await;
+        assert!(matches!(written, Err(WriteError::NotHeld)));
+        assert_eq!(attached.outbox.take_deferred(), write);
+    }
+
+    #[tokio::test]
     async fn news_go_on_to_the_others_and_not_back() {
         let documents = Documents::default();
         let (queue, _jobs) = mpsc::channel(1);

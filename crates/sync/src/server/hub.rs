@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::documents::Documents;
@@ -200,8 +201,17 @@ impl Hub {
         }
     }
 
-    /// Takes an order of the operator. A replica that ends has its own, which nobody takes back.
+    /// Takes an order of the operator, which stands anew even when it is the same. A replica that ends has its own, which
+    /// nobody takes back.
     pub(super) fn set_order(&self, order: Order) {
+        if order != self.order() {
+            tracing::info!(
+                keep = order.keep,
+                interval_ms = order.interval_ms,
+                to = order.to,
+                "drain order"
+            );
+        }
         let mut standing = lock(&self.order);
         if !self.stopping() {
             let until = Some(Instant::now() + self.options.order_within);
@@ -266,4 +276,69 @@ pub(super) fn millis(duration: Duration) -> u64 {
 /// Data behind these locks is whole between statements, so a poisoned lock is still usable.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn order(keep: Option<u32>, to: &str) -> Order {
+        Order {
+            keep,
+            interval_ms: 1,
+            to: to.to_owned(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_order_stands_as_long_as_it_is_repeated() {
+        let hub = Hub::new(Options::local("a"));
+        for _ in 0..4 {
+            hub.set_order(order(Some(3), "b"));
+            tokio::time::advance(20 * SECOND).await;
+            assert_eq!(hub.order(), order(Some(3), "b"));
+        }
+        tokio::time::advance(10 * SECOND).await;
+        assert_eq!(hub.order(), Order::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_drain_of_a_shutdown_never_expires_and_nobody_takes_it_back() {
+        let mut options = Options::local("a");
+        options.drain_interval = Duration::from_millis(50);
+        let hub = Hub::new(options);
+        hub.set_order(order(Some(3), "b"));
+        tokio::time::advance(60 * SECOND).await;
+        hub.stop_being_ready();
+        hub.order_everybody_out();
+        let everybody_out = Order {
+            interval_ms: 50,
+            ..order(Some(0), "b")
+        };
+        assert_eq!(hub.order(), everybody_out);
+        hub.set_order(order(None, ""));
+        tokio::time::advance(60 * SECOND).await;
+        assert_eq!(hub.order(), everybody_out);
+        hub.set_order(order(Some(9), "c"));
+        assert_eq!(
+            hub.order(),
+            Order {
+                to: "c".to_owned(),
+                ..everybody_out
+            }
+        );
+    }
+
+    #[test]
+    fn a_shutdown_hastens_when_its_pace_would_miss_the_deadline() {
+        let mut options = Options::local("a");
+        options.drain_interval = SECOND;
+        options.drain_deadline = 4 * SECOND;
+        let hub = Hub::new(options);
+        let _sessions: Vec<_> = (0..30).map(|_| hub.open_session().unwrap()).collect();
+        hub.order_everybody_out();
+        assert_eq!(hub.order().interval_ms, 100);
+    }
 }

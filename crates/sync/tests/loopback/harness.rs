@@ -66,6 +66,12 @@ impl Router {
         self.frozen.cancel();
     }
 
+    /// Forgets every other one.
+    pub fn only(&self, revision: &str, address: SocketAddr) {
+        self.revisions.lock().unwrap().clear();
+        self.add(revision, address);
+    }
+
     pub fn add(&self, revision: &str, address: SocketAddr) {
         self.revisions
             .lock()
@@ -125,6 +131,7 @@ pub fn load(address: SocketAddr, clients: usize) -> LoadOptions {
         clients,
         write_interval: Duration::from_millis(20),
         start_interval: Duration::ZERO,
+        seen_within: LIMIT,
     }
 }
 

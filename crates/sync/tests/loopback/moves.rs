@@ -62,19 +62,6 @@ async fn an_order_that_is_not_repeated_is_over() {
 }
 
 #[tokio::test]
-async fn an_order_that_is_repeated_stands_on() {
-    let within = Duration::from_millis(600);
-    let old = server("old", |options| options.order_within = within).await;
-    let begin = tokio::time::Instant::now();
-    while begin.elapsed() < 2 * within {
-        order(&old, json!(7), "x").await;
-        let keep = json_of(&old, "/sessions").await["keep"].clone();
-        assert_eq!(keep, 7, "after {:?}", begin.elapsed());
-        tokio::time::sleep(within / 20).await;
-    }
-}
-
-#[tokio::test]
 async fn an_order_that_is_taken_back_tells_nobody_more() {
     let old = server("old", |_| {}).await;
     order(&old, json!(3), "x").await;

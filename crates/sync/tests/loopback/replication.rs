@@ -131,6 +131,45 @@ async fn a_replica_is_ready_once_it_has_all_state_of_the_others_however_much() {
 }
 
 #[tokio::test]
+async fn a_replica_that_was_there_first_hands_over_to_one_that_comes() {
+    let door = Router::default();
+    let peer = door.start().await.to_string();
+    let old = server("old", |options| options.peers = vec![peer]).await;
+    let (session, _seen) = Client::start(client(old.address));
+    session
+        .call("counter/set", &json!({"room": "a", "count": 5}))
+        .await
+        .unwrap();
+    // It dials nobody, so all it can know it was told.
+    let new = server("new", |_| {}).await;
+    door.add("new", new.control);
+    until("the old one replicates", || old.peers() == 1).await;
+    let (reader, _seen) = Client::start(client(new.address));
+    let read = reader.call("counter/get", &json!({"room": "a"})).await;
+    assert_eq!(read, Ok(json!({"value": 5})));
+}
+
+#[tokio::test]
+async fn the_load_tool_tells_of_an_acknowledged_write_that_is_lost() {
+    let router = Router::default();
+    // Alone, each of them.
+    let (old, new) = (server("old", |_| {}).await, server("new", |_| {}).await);
+    router.add("old", old.address);
+    let mut options = load(router.start().await, 1);
+    options.write_interval = LIMIT * 100;
+    options.seen_within = Duration::ZERO;
+    let load = Load::start(options).await;
+    until("the one write is acknowledged", || {
+        load.snapshot()["writesAcknowledged"] == 1
+    })
+    .await;
+    old.stop();
+    router.only("new", new.address);
+    until("the client is on the new one", || new.open() == 1).await;
+    assert_eq!(load.stop().await.writes_lost, 1);
+}
+
+#[tokio::test]
 async fn a_replica_whose_peers_are_not_there_is_ready_all_the_same() {
     let nobody = Router::default().start().await;
     let server = server("old", |options| options.peers = vec![nobody.to_string()]).await;
