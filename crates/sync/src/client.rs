@@ -247,6 +247,7 @@ impl Session {
         let dial = Dial {
             options: self.options.clone(),
             token: self.token.clone(),
+            moving: next.is_some(),
             revision: next
                 .filter(|next| !next.is_empty())
                 .or_else(|| self.revision.clone()),

@@ -12,6 +12,9 @@ const LAST: Duration = Duration::from_secs(10);
 /// A socket that lived for so long was a good one.
 const GOOD_AFTER: Duration = Duration::from_secs(10);
 
+/// So often a client that is to move tries the revision that it was told, which takes about half a minute.
+const MOVING_TRIES: u32 = 10;
+
 /// Time between two tries: twice as much each time, with full jitter.
 #[derive(Clone, Debug)]
 pub(super) struct Backoff(Duration);
@@ -42,17 +45,25 @@ pub(super) struct Dial {
     pub(super) options: Options,
     pub(super) token: Option<String>,
     pub(super) revision: Option<String>,
+    /// Asked to move, so there is a socket still.
+    pub(super) moving: bool,
     pub(super) backoff: Backoff,
     pub(super) tell: mpsc::Sender<Observed>,
 }
 
 impl Dial {
+    /// A revision that cannot be reached may be gone, so every second try leaves the choice to the service. Whoever is
+    /// to move has a socket still and can wait: any other revision would only tell it to move again.
+    fn insists(&self, failed: u32) -> bool {
+        let patience = if self.moving { MOVING_TRIES } else { 0 };
+        failed < patience || failed.saturating_sub(patience).is_multiple_of(2)
+    }
+
     pub(super) async fn run(mut self, delay: Duration) -> (Link, Greeting) {
         tokio::time::sleep(delay).await;
         let mut failed = 0_u32;
         loop {
-            // A revision that cannot be reached may be gone, so every second try leaves the choice to the service.
-            let revision = self.revision.as_deref().filter(|_| failed.is_multiple_of(2));
+            let revision = self.revision.as_deref().filter(|_| self.insists(failed));
             match connect(&self.options, self.token.as_deref(), revision).await {
                 Ok(made) => return made,
                 // Nobody has to look.
@@ -67,6 +78,26 @@ impl Dial {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_to_move_insists_and_who_was_cut_takes_what_there_is() {
+        let dial = |moving| Dial {
+            options: Options {
+                url: String::new(),
+                connect: None,
+                ask_within: FIRST,
+            },
+            token: None,
+            revision: None,
+            moving,
+            backoff: Backoff::default(),
+            tell: mpsc::channel(1).0,
+        };
+        let insists =
+            |moving| -> Vec<u32> { (0..14).filter(|failed| dial(moving).insists(*failed)).collect() };
+        assert_eq!(insists(false), [0, 2, 4, 6, 8, 10, 12]);
+        assert_eq!(insists(true), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12]);
+    }
 
     #[test]
     fn waits_grow_to_a_bound_and_begin_anew_after_a_good_socket() {

@@ -6,7 +6,7 @@ use pointsman_api::rollout::PhaseName;
 use pointsman_e2e::load::Load;
 use pointsman_e2e::rollout::canary;
 
-use super::{CLIENTS, MINUTE, assert_kind, done, number, run, service, serving};
+use super::{CLIENTS, MINUTE, done, number, run, service, serving};
 
 #[test]
 fn sessions_live_through_a_minute_without_the_api_server() {
@@ -37,7 +37,12 @@ fn sessions_live_through_a_minute_without_the_api_server() {
         assert_eq!(number(&during, "/connected"), CLIENTS as f64, "{during}");
         service.wait_promoted(&old, 5 * MINUTE).await?;
         let report = load.stop().await?;
-        assert_kind(&report);
+        // The node counts as lost for a moment when the API server is back, so a move may need more than one try; but
+        // nobody is moved twice, nobody is ever without a socket, and nothing is lost.
+        assert_eq!(number(&report, "/disconnectsPerClient/max"), 1.0, "{report}");
+        assert_eq!(number(&report, "/gapMs/max"), 0.0, "{report}");
+        assert_eq!(number(&report, "/movesBack"), 0.0, "{report}");
+        assert_eq!(number(&report, "/writesLost"), 0.0, "{report}");
         done(&service).await
     });
 }
