@@ -3,12 +3,13 @@
 mod change;
 mod lost;
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use pointsman_api::labels;
 use pointsman_api::rollout::Rollout;
@@ -48,7 +49,7 @@ impl Cluster {
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let client = Client::try_from(config).map_err(|error| Error::NoCluster(error.to_string()))?;
+        let client = Client::try_from(config).map_err(|error| no_cluster(&error))?;
         Ok(Self {
             client,
             server,
@@ -137,12 +138,12 @@ impl Cluster {
         );
         match deployments {
             Ok(found) => family.deployments = found,
-            Err(error @ Error::Forbidden(_)) => family.notes.push(error.line()),
+            Err(Error::Forbidden(why)) => family.notes.push(why),
             Err(error) => return Err(error),
         }
         match pods {
             Ok(found) => family.pods = found,
-            Err(error @ Error::Forbidden(_)) => family.notes.push(error.line()),
+            Err(Error::Forbidden(why)) => family.notes.push(why),
             Err(error) => return Err(error),
         }
         Ok(family)
@@ -205,13 +206,9 @@ async fn config(place: &Place) -> Result<Config, Error> {
         Some(path) => Kubeconfig::read_from(path),
         None if place.context.is_some() => Kubeconfig::read(),
         // Without a kubeconfig there may be a pod's own account.
-        None => {
-            return Config::infer()
-                .await
-                .map_err(|error| Error::NoCluster(error.to_string()));
-        }
+        None => return Config::infer().await.map_err(|error| no_cluster(&error)),
     };
-    let file = file.map_err(|error| Error::NoCluster(error.to_string()))?;
+    let file = file.map_err(|error| no_cluster(&error))?;
     let contexts: Vec<String> = file.contexts.iter().map(|context| context.name.clone()).collect();
     if let Some(wanted) = place.context.as_ref().filter(|wanted| !contexts.contains(wanted)) {
         let known = contexts.join(", ");
@@ -221,5 +218,35 @@ async fn config(place: &Place) -> Result<Config, Error> {
     }
     Config::from_custom_kubeconfig(file, &options)
         .await
-        .map_err(|error| Error::NoCluster(error.to_string()))
+        .map_err(|error| no_cluster(&error))
+}
+
+/// What is wrong with the kubeconfig, without the excerpt of it that parsers add: there are secrets in it.
+fn no_cluster(error: &(dyn std::error::Error + 'static)) -> Error {
+    let error = match error.downcast_ref::<InferConfigError>() {
+        Some(infer) => infer.source().unwrap_or(infer),
+        None => error,
+    };
+    let text = error.to_string();
+    let text = text.split("-->").next().unwrap_or_default().trim();
+    Error::NoCluster(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_broken_kubeconfig_is_not_shown() {
+        let path = std::env::temp_dir().join(format!("pointsman-kubeconfig-{}", std::process::id()));
+        std::fs::write(&path, "users: [{name: admin, user: {token: hush}\ncontexts: []\n").unwrap();
+        let place = Place {
+            kubeconfig: Some(path.clone()),
+            ..Place::default()
+        };
+        let error = config(&place).await.unwrap_err().line();
+        std::fs::remove_file(&path).unwrap();
+        assert!(error.contains("failed to parse kubeconfig"), "{error}");
+        assert!(!error.contains("hush"), "{error}");
+    }
 }

@@ -56,7 +56,7 @@ pub async fn run(cli: Cli) -> Result<u8, Error> {
             Ok(0)
         }
         Command::Complete { words } => {
-            print(&complete::answer(&words).await)?;
+            print(&complete::answer(&words, &place).await)?;
             Ok(0)
         }
     }

@@ -13,13 +13,13 @@ const WITHIN: Duration = Duration::from_secs(2);
 const NO_FILES: &str = ":4";
 
 /// One candidate a line, and at the end how they are to be used.
-pub async fn answer(words: &[String]) -> String {
+pub async fn answer(words: &[String], given: &Place) -> String {
     let (current, before) = words
         .split_last()
         .map_or(("", &[][..]), |(current, before)| (current.as_str(), before));
     let mut found = match wanted(before, current) {
         Next::Words(words) => words,
-        Next::Names => tokio::time::timeout(WITHIN, names(before))
+        Next::Names => tokio::time::timeout(WITHIN, names(before, given))
             .await
             .unwrap_or_default(),
     };
@@ -79,15 +79,15 @@ fn wanted(before: &[String], current: &str) -> Next {
 }
 
 /// Names of the rollouts where the words so far point to.
-async fn names(before: &[String]) -> Vec<String> {
-    let Ok(cluster) = Cluster::connect(&place(before)).await else {
+async fn names(before: &[String], given: &Place) -> Vec<String> {
+    let Ok(cluster) = Cluster::connect(&place(before, given)).await else {
         return Vec::new();
     };
     cluster.names().await.unwrap_or_default()
 }
 
 /// Where the words so far point to; they are not a whole command yet, so only these flags are read.
-fn place(before: &[String]) -> Place {
+fn place(before: &[String], given: &Place) -> Place {
     let mut words = vec!["kubectl-pointsman".to_owned(), "list".to_owned()];
     let mut rest = before.iter();
     while let Some(word) = rest.next() {
@@ -102,9 +102,14 @@ fn place(before: &[String]) -> Place {
             words.push(word.clone());
         }
     }
-    Cli::try_parse_from(words)
+    let found = Cli::try_parse_from(words)
         .map(|cli| cli.place)
-        .unwrap_or_default()
+        .unwrap_or_default();
+    Place {
+        namespace: found.namespace.or_else(|| given.namespace.clone()),
+        context: found.context.or_else(|| given.context.clone()),
+        kubeconfig: found.kubeconfig.or_else(|| given.kubeconfig.clone()),
+    }
 }
 
 #[cfg(test)]
@@ -141,8 +146,14 @@ mod tests {
 
     #[test]
     fn names_are_looked_for_where_the_words_point_to() {
-        let place = place(&words("-n shop promote --context=blue --full"));
+        let given = Place {
+            namespace: Some("other".to_owned()),
+            kubeconfig: Some("/etc/kube".into()),
+            ..Place::default()
+        };
+        let place = place(&words("-n shop promote --context=blue --full"), &given);
         assert_eq!(place.namespace.as_deref(), Some("shop"));
         assert_eq!(place.context.as_deref(), Some("blue"));
+        assert_eq!(place.kubeconfig, given.kubeconfig);
     }
 }

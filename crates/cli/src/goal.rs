@@ -97,7 +97,8 @@ impl Goal {
                 Some(Ended::Reached(format!("{said}, {candidate} is out")))
             }
             (_, Wanted::Stable | Wanted::Rest) => Some(Ended::Reached(said)),
-            (_, Wanted::Paused | Wanted::Aborted) => Some(Ended::Missed(said)),
+            (_, Wanted::Paused) => Some(Ended::Missed(format!("{said}; there is no pause to wait for"))),
+            (_, Wanted::Aborted) => Some(Ended::Missed(format!("{said}; it was not aborted"))),
         }
     }
 

@@ -44,7 +44,7 @@ impl Cluster {
             .take(SHOWN_MAX)
             .map(|namespace| format!("-n {namespace}"))
             .collect();
-        (!places.is_empty()).then(|| format!("there is one with {}", places.join(" and ")))
+        (!places.is_empty()).then(|| format!("there is one with {}", places.join(" or ")))
     }
 }
 

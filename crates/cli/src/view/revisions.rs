@@ -12,6 +12,7 @@ use crate::paint::{Line, Tone};
 
 /// More pods than this are counted only.
 const PODS_SHOWN_MAX: usize = 50;
+const DIGEST_LETTERS: usize = 12;
 
 pub(super) fn revisions(family: &Family, status: &RolloutStatus, now: Timestamp) -> Vec<Line> {
     let mut live: Vec<(&Deployment, Vec<&Pod>)> = family
@@ -67,7 +68,7 @@ fn heading(deployment: &Deployment, status: &RolloutStatus, branch: &str) -> Lin
         .text(format!(
             "   deployment/{}   {ready}/{wanted} ready{sessions}   {}",
             deployment.name_any(),
-            images(deployment)
+            short(&images(deployment))
         ))
 }
 
@@ -100,7 +101,7 @@ fn pod_line(pod: &Pod, now: Timestamp, indent: &str) -> Line {
     let images = pod
         .spec
         .as_ref()
-        .map(|spec| image_names(&spec.containers))
+        .map(|spec| short(&image_names(&spec.containers)))
         .unwrap_or_default();
     Line::new(indent)
         .tone(shade, mark)
@@ -110,6 +111,21 @@ fn pod_line(pod: &Pod, now: Timestamp, indent: &str) -> Line {
             "   {restarts}   {}   {images}",
             since(&pod.metadata, now)
         ))
+}
+
+/// Images without their registry, and with the begin of a digest: the rest is in `-o wide` and `history`.
+fn short(images: &str) -> String {
+    let names = images.split(',').map(|image| {
+        let name = image.rsplit('/').next().unwrap_or(image);
+        match name.split_once("@sha256:") {
+            Some((name, digest)) => {
+                let digest: String = digest.chars().take(DIGEST_LETTERS).collect();
+                format!("{name}@{digest}")
+            }
+            None => name.to_owned(),
+        }
+    });
+    names.collect::<Vec<_>>().join(",")
 }
 
 fn pod_state(pod: &Pod) -> (&'static str, String, Tone) {
@@ -157,4 +173,19 @@ fn reason(state: &ContainerState) -> Option<String> {
             format!("{reason} (exit code {})", ended.exit_code)
         });
     waiting.or(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn images_are_short() {
+        let digest = format!(
+            "registry.example:5000/team/chat@sha256:{}",
+            "0123456789abcdef".repeat(4)
+        );
+        assert_eq!(
+            super::short(&format!("registry.example/chat:v1,{digest}")),
+            "chat:v1,chat@0123456789ab"
+        );
+    }
 }

@@ -146,7 +146,7 @@ fn nothing_is_made_up_before_the_first_look() {
     family.rollout.status = None;
     family.deployments.clear();
     family.pods.clear();
-    family.notes = vec!["not allowed: eve needs the verb list on pods in namespace shop".to_owned()];
+    family.notes = vec!["eve needs the verb list on pods in namespace shop".to_owned()];
     golden("pending", &text(&family));
 }
 

@@ -76,11 +76,11 @@ fn sessions(rollout: &Rollout, status: &RolloutStatus) -> Option<Line> {
     );
     let line = Line::new("  sessions  ");
     let (Some(stable), Some(candidate)) = (counts.stable, counts.candidate) else {
-        let text = match counts.stable {
-            Some(stable) if !on_its_way => format!("{stable} live"),
-            _ => "cannot be counted".to_owned(),
+        // At rest nobody needs a count, so the operator may not ask for one.
+        return match (on_its_way, counts.stable) {
+            (true, _) => Some(line.text("cannot be counted")),
+            (false, stable) => stable.map(|stable| line.text(format!("{stable} live"))),
         };
-        return Some(line.text(text));
     };
     let total = stable.saturating_add(candidate);
     if !on_its_way {
