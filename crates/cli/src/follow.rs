@@ -173,8 +173,12 @@ impl Picture {
             Heard::Rollout(event) => match *event {
                 Ok(Event::Apply(rollout) | Event::InitApply(rollout)) => {
                     self.screen.connected()?;
-                    self.family.rollout = rollout;
-                    return Ok(true);
+                    // A watch that begins again tells once more what a heartbeat has told already.
+                    let news = version(&rollout) >= version(&self.family.rollout);
+                    if news {
+                        self.family.rollout = rollout;
+                    }
+                    return Ok(news);
                 }
                 Ok(Event::Delete(rollout)) => return Err(Error::Deleted(rollout.name_any())),
                 Ok(Event::Init | Event::InitDone) => {}
