@@ -88,10 +88,10 @@ pub struct Order {
 /// Whether a change is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum DryRun {
-    /// It is.
+    /// Keep the change
     #[default]
     None,
-    /// It is only checked.
+    /// Only check it
     Server,
 }
 
