@@ -295,6 +295,10 @@ impl Store for Map {
         });
     }
 
+    fn incomplete(&self, visit: &mut dyn FnMut(Dot)) {
+        self.entries.values().for_each(|node| node.incomplete(visit));
+    }
+
     fn newest_stamp(&self) -> Option<Stamp> {
         self.entries.values().filter_map(Node::newest_stamp).max()
     }

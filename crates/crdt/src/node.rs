@@ -193,6 +193,13 @@ macro_rules! nodes {
                 }
             }
 
+            pub(crate) fn incomplete(&self, visit: &mut dyn FnMut(Dot)) {
+                match self {
+                    $(Self::$name(store) => store.incomplete(visit),)+
+                    Self::Unknown { .. } => {}
+                }
+            }
+
             pub(crate) fn newest_stamp(&self) -> Option<Stamp> {
                 match self {
                     $(Self::$name(store) => store.newest_stamp(),)+

@@ -212,7 +212,9 @@ impl<T: Element> Sequence<T> {
             if mine.is_some() {
                 // A deletion of nodes that are all here.
                 let nodes = Context::from(run.interval());
-                let raised = run.place.is_some_and(|place| place.level > 0);
+                let raised = run
+                    .place
+                    .is_some_and(|place| place.level > 0 || self.dangling > 0);
                 if self.nodes_in(&nodes) != run.len()
                     || !matches!(run.content, Content::Deleted { .. })
                     || raised
@@ -283,6 +285,12 @@ impl<T: Element> Store for Sequence<T> {
                 [Some(dot), Some(by)] => emit(store, &[dot, by]),
                 _ => emit(store, &[dot]),
             }
+        }
+    }
+
+    fn incomplete(&self, visit: &mut dyn FnMut(Dot)) {
+        for run in self.runs.values().filter(|run| run.place.is_none()) {
+            (0..run.len()).for_each(|offset| visit(run.first.after(offset)));
         }
     }
 

@@ -160,8 +160,11 @@ impl<S: Store> State<S> {
             // The live dots of an unknown part are not known: ask for everything.
             return Digest::default();
         }
+        let mut incomplete = Vec::new();
+        self.store.incomplete(&mut |dot| incomplete.push(dot));
+        let incomplete: Context = incomplete.into_iter().collect();
         Digest {
-            context: self.context.clone(),
+            context: self.context.difference(&incomplete),
             live: self.live(),
         }
     }

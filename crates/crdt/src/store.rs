@@ -63,6 +63,9 @@ pub trait Store: Clone + Debug + Default + PartialEq {
     /// Removes what nobody needs once `stable` is stable; `docs/CRDT.md` §7.
     fn collect(&mut self, _stable: &Context) {}
 
+    /// Visits live dots of which only a later change is known: deletions ahead of what they delete.
+    fn incomplete(&self, _visit: &mut dyn FnMut(Dot)) {}
+
     /// The largest stamp, for the skew bound.
     fn newest_stamp(&self) -> Option<Stamp> {
         None
@@ -131,7 +134,7 @@ impl<'a> Mint<'a> {
     /// # Errors
     /// When the replica was retired or its numbers are used up.
     pub fn dot(&mut self) -> Result<Dot, OperationError> {
-        Ok(self.dots(1)?)
+        self.dots(1)
     }
 
     /// The first of `count` consecutive dots.

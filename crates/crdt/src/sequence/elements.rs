@@ -103,11 +103,8 @@ impl<T: Element> Sequence<T> {
             }
         }
         let mut built = Self::default();
-        loop {
-            // Only a faulty peer's cycle leaves runs that wait for each other; they go in by dot.
-            let Some(first) = ready.pop().or_else(|| waiting.keys().next().copied()) else {
-                break;
-            };
+        // Only a faulty peer's cycle leaves runs that wait for each other; they go in by dot.
+        while let Some(first) = ready.pop().or_else(|| waiting.keys().next().copied()) {
             let Some(run) = waiting.remove(&first) else {
                 continue;
             };

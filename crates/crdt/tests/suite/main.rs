@@ -6,6 +6,7 @@
     clippy::indexing_slicing
 )]
 
+mod engines;
 mod laws;
 mod random;
 mod sample;

@@ -1,0 +1,180 @@
+//! Operations: causal broadcast with a log.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::{Engine, ReceiveError, Settings};
+use crate::clock::Clock;
+use crate::context::Context;
+use crate::dot::Replica;
+use crate::error::OperationError;
+use crate::state::State;
+use crate::store::Crdt;
+
+/// What replicas send each other.
+#[derive(Debug)]
+pub enum OperationMessage<S: Crdt> {
+    /// An effect, with its new dots and what its origin had seen before.
+    Operation {
+        /// Dots that name the operation.
+        dots: Context,
+        /// Everything that has to be delivered before.
+        after: Context,
+        /// What to do.
+        effect: S::Effect,
+    },
+    /// Asks for what this context lacks.
+    Ask {
+        /// What the asker has.
+        context: Context,
+    },
+    /// Answers when the log does not reach back far enough.
+    State(State<S>),
+}
+
+/// Delivers effects once and in causal order.
+#[derive(Debug)]
+pub struct OperationEngine<S: Crdt> {
+    settings: Settings,
+    clock: Clock,
+    state: State<S>,
+    /// Delivered operations in an order that respects causality.
+    log: VecDeque<Arc<OperationMessage<S>>>,
+    /// Operations ahead of a gap, by their dots.
+    waiting: BTreeMap<Context, Arc<OperationMessage<S>>>,
+}
+
+impl<S: Crdt> OperationEngine<S> {
+    fn remember(&mut self, message: Arc<OperationMessage<S>>) {
+        self.log.push_back(message);
+        if self.log.len() > self.settings.buffer_max {
+            self.log.pop_front();
+        }
+    }
+
+    /// Delivers what can be; each delivery may free others.
+    fn deliver(&mut self) {
+        loop {
+            let context = &self.state.context;
+            self.waiting.retain(|dots, _| !dots.is_subset(context));
+            let ready = self.waiting.iter().find(|(_, message)| {
+                matches!(message.as_ref(), OperationMessage::Operation { after, .. } if after.is_subset(context))
+            });
+            let Some(dots) = ready.map(|(dots, _)| dots.clone()) else {
+                return;
+            };
+            let Some(message) = self.waiting.remove(&dots) else {
+                return;
+            };
+            if let OperationMessage::Operation { effect, .. } = message.as_ref() {
+                self.state.effect(effect);
+                self.state.context.join(&dots);
+            }
+            self.remember(message);
+        }
+    }
+
+    /// What brings the owner of the context up to date.
+    fn answer(&self, context: &Context) -> Vec<Arc<OperationMessage<S>>> {
+        let mut lacks = self.state.context.difference(context);
+        let mut messages = Vec::new();
+        for message in &self.log {
+            if let OperationMessage::Operation { dots, .. } = message.as_ref()
+                && !dots.is_subset(context)
+            {
+                lacks = lacks.difference(dots);
+                messages.push(message.clone());
+            }
+        }
+        if lacks.is_empty() {
+            messages
+        } else {
+            vec![Arc::new(OperationMessage::State(self.state.clone()))]
+        }
+    }
+}
+
+impl<S: Crdt> Engine<S> for OperationEngine<S> {
+    type Message = Arc<OperationMessage<S>>;
+
+    fn start(settings: Settings, state: State<S>) -> Self {
+        let clock = Clock::new(settings.skew_max_ms);
+        Self {
+            settings,
+            clock,
+            state,
+            log: VecDeque::new(),
+            waiting: BTreeMap::new(),
+        }
+    }
+
+    fn state(&self) -> &State<S> {
+        &self.state
+    }
+
+    fn clock(&mut self) -> &mut Clock {
+        &mut self.clock
+    }
+
+    fn update(&mut self, operation: &S::Operation) -> Result<Vec<Self::Message>, OperationError> {
+        let Some(effect) = self.state.prepare(self.settings.replica, operation)? else {
+            return Ok(Vec::new());
+        };
+        let after = self.state.context.clone();
+        self.state.effect(&effect);
+        let dots = self.state.context.difference(&after);
+        let message = Arc::new(OperationMessage::Operation { dots, after, effect });
+        self.remember(message.clone());
+        Ok(vec![message])
+    }
+
+    fn poll(&mut self, _neighbour: Replica) -> Vec<Self::Message> {
+        vec![Arc::new(OperationMessage::Ask {
+            context: self.state.context.clone(),
+        })]
+    }
+
+    fn receive(
+        &mut self,
+        _neighbour: Replica,
+        message: &Self::Message,
+        now_ms: u64,
+    ) -> Result<Vec<Self::Message>, ReceiveError> {
+        match message.as_ref() {
+            OperationMessage::Operation { dots, effect, .. } => {
+                if let Some(stamp) = State::<S>::delta_of(effect).newest_stamp() {
+                    self.clock.observe(stamp, now_ms)?;
+                }
+                // What does not fit is asked for again.
+                if self.waiting.len() < self.settings.buffer_max {
+                    self.waiting.insert(dots.clone(), message.clone());
+                }
+                self.deliver();
+                Ok(Vec::new())
+            }
+            OperationMessage::Ask { context } => Ok(self.answer(context)),
+            OperationMessage::State(state) => {
+                if let Some(stamp) = state.newest_stamp() {
+                    self.clock.observe(stamp, now_ms)?;
+                }
+                self.state.join(state)?;
+                self.deliver();
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    fn forget(&mut self, _neighbour: Replica) {}
+
+    fn retire(&mut self, replica: Replica) {
+        self.state.retire(replica);
+        self.deliver();
+    }
+
+    fn collect(&mut self, stable: &Context) {
+        self.state.collect(stable);
+        self.log.retain(
+            |message| !matches!(message.as_ref(), OperationMessage::Operation { dots, .. } if dots.is_subset(stable)),
+        );
+    }
+}

@@ -1,0 +1,253 @@
+//! Every type over every engine: the same history gives the same state, and a bad network only costs time.
+
+use pointsman_crdt::engine::{DeltaEngine, Engine, OperationEngine, Settings, StateEngine};
+use pointsman_crdt::{Context, State};
+
+use crate::laws::{for_every_type, replica, seeds};
+use crate::random::Random;
+use crate::sample::Sample;
+
+const REPLICAS: usize = 3;
+
+struct Network<S: Sample, E: Engine<S>> {
+    engines: Vec<E>,
+    /// Sender, receiver, message.
+    flying: Vec<(usize, usize, E::Message)>,
+    epoch: u64,
+    buffer_max: usize,
+    store: std::marker::PhantomData<S>,
+}
+
+impl<S: Sample, E: Engine<S>> Network<S, E> {
+    fn new(buffer_max: usize) -> Self {
+        let mut network = Self {
+            engines: Vec::new(),
+            flying: Vec::new(),
+            epoch: 0,
+            buffer_max,
+            store: std::marker::PhantomData,
+        };
+        for index in 0..REPLICAS {
+            let engine = network.start(index, State::new());
+            network.engines.push(engine);
+        }
+        network
+    }
+
+    fn start(&mut self, index: usize, state: State<S>) -> E {
+        self.epoch += 1;
+        let mut settings = Settings::new(replica(index as u16), self.epoch);
+        settings.buffer_max = self.buffer_max;
+        E::start(settings, state)
+    }
+
+    /// The process ends and starts again with what it had on disk.
+    fn restart(&mut self, index: usize) {
+        let state = self.engines[index].state().clone();
+        self.engines[index] = self.start(index, state);
+    }
+
+    fn update(&mut self, index: usize, operation: &S::Operation) -> bool {
+        let before = self.engines[index].state().context.clone();
+        for message in self.engines[index].update(operation).into_iter().flatten() {
+            for other in (0..REPLICAS).filter(|other| *other != index) {
+                self.flying.push((index, other, message.clone()));
+            }
+        }
+        before != self.engines[index].state().context
+    }
+
+    fn poll(&mut self, from: usize, to: usize) {
+        for message in self.engines[from].poll(replica(to as u16)) {
+            self.flying.push((from, to, message));
+        }
+    }
+
+    fn deliver(&mut self, at: usize) {
+        let (from, to, message) = self.flying.remove(at);
+        for answer in self.engines[to]
+            .receive(replica(from as u16), &message, 0)
+            .unwrap()
+        {
+            self.flying.push((to, from, answer));
+        }
+    }
+
+    fn deliver_all(&mut self) {
+        while !self.flying.is_empty() {
+            self.deliver(0);
+        }
+    }
+
+    /// Both get all that the other has.
+    fn meet(&mut self, a: usize, b: usize) {
+        self.flying.clear();
+        for _ in 0..4 {
+            self.poll(a, b);
+            self.poll(b, a);
+            self.deliver_all();
+        }
+    }
+
+    fn converged(&self) -> bool {
+        self.engines
+            .windows(2)
+            .all(|pair| pair[0].state() == pair[1].state())
+    }
+}
+
+/// A history without losses, played over one engine: who does what, who meets whom.
+fn play<S: Sample, E: Engine<S>>(seed: u64) -> Vec<State<S>> {
+    let mut random = Random::new(seed);
+    let mut network = Network::<S, E>::new(64);
+    for _ in 0..30 {
+        let at = random.below(REPLICAS as u64) as usize;
+        if random.below(3) < 2 {
+            let operation = network.engines[at].state().store.operation(&mut random);
+            network.update(at, &operation);
+        } else {
+            network.meet(at, (at + 1) % REPLICAS);
+        }
+    }
+    network
+        .engines
+        .iter()
+        .map(|engine| engine.state().clone())
+        .collect()
+}
+
+fn same_history<S: Sample>(seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        println!("seed {seed}");
+        let states = play::<S, StateEngine<S>>(seed);
+        assert_eq!(states, play::<S, DeltaEngine<S>>(seed), "delta = state");
+        assert_eq!(states, play::<S, OperationEngine<S>>(seed), "operation = state");
+    }
+}
+
+fn bad_network<S: Sample, E: Engine<S>>(seed: u64, buffer_max: usize) {
+    println!("seed {seed} buffer {buffer_max} {}", std::any::type_name::<E>());
+    let mut random = Random::new(seed);
+    let mut network = Network::<S, E>::new(buffer_max);
+    let mut written = Context::new();
+    for _ in 0..120 {
+        let (at, to) = (random.below(3) as usize, random.below(3) as usize);
+        match random.below(10) {
+            0..3 => {
+                let operation = network.engines[at].state().store.operation(&mut random);
+                if network.update(at, &operation) {
+                    written.join(&network.engines[at].state().context);
+                }
+            }
+            3..5 if at != to => network.poll(at, to),
+            5 if random.below(4) == 0 => network.restart(at),
+            _ if network.flying.is_empty() => {}
+            6 => {
+                // Lost.
+                let index = random.below(network.flying.len() as u64) as usize;
+                network.flying.remove(index);
+            }
+            7 => {
+                let copy = random.pick(&network.flying).clone();
+                network.flying.push(copy);
+            }
+            _ => {
+                let index = random.below(network.flying.len() as u64) as usize;
+                network.deliver(index);
+            }
+        }
+        let mut seen = Context::new();
+        network
+            .engines
+            .iter()
+            .for_each(|engine| seen.join(&engine.state().context));
+        assert_eq!(seen, written, "nothing is invented, nothing forgotten");
+    }
+    // The network heals: a few rounds have to do.
+    for _ in 0..8 {
+        for from in 0..REPLICAS {
+            for to in (0..REPLICAS).filter(|to| *to != from) {
+                network.poll(from, to);
+            }
+        }
+        network.deliver_all();
+    }
+    assert!(
+        network.converged(),
+        "{:#?}",
+        network
+            .engines
+            .iter()
+            .map(|e| e.state().clone())
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(network.engines[0].state().context, written, "no write is lost");
+    let read = network.engines[0].state().store.read();
+    assert!(
+        network
+            .engines
+            .iter()
+            .all(|engine| engine.state().store.read() == read)
+    );
+}
+
+fn bad_networks<S: Sample>(seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        for buffer_max in [2, 64] {
+            bad_network::<S, StateEngine<S>>(seed, buffer_max);
+            bad_network::<S, DeltaEngine<S>>(seed, buffer_max);
+            bad_network::<S, OperationEngine<S>>(seed, buffer_max);
+        }
+    }
+}
+
+mod same {
+    use super::*;
+    for_every_type!(same_history, seeds(40));
+}
+
+mod bad {
+    use super::*;
+    for_every_type!(bad_networks, seeds(20));
+}
+
+/// What an update costs along links: intervals with content, as (sender, receiver).
+fn carried(links: &[(usize, usize)]) -> Vec<(usize, usize)> {
+    let mut network = Network::<pointsman_crdt::OrSet, DeltaEngine<pointsman_crdt::OrSet>>::new(64);
+    for (a, b) in links {
+        network.meet(*a, *b);
+    }
+    network.update(0, &pointsman_crdt::SetOperation::Add("x".into()));
+    let mut carried = Vec::new();
+    for _ in 0..4 {
+        for (a, b) in links {
+            network.poll(*a, *b);
+            network.poll(*b, *a);
+            while let Some((from, to, message)) = network.flying.first().cloned() {
+                if let pointsman_crdt::engine::DeltaMessage::Interval { delta, .. } = &message
+                    && !delta.is_bottom()
+                {
+                    carried.push((from, to));
+                }
+                network.deliver(0);
+            }
+        }
+    }
+    assert!(network.converged());
+    assert!(
+        network.engines.iter().all(|engine| engine.buffered() == 0),
+        "acknowledged by all"
+    );
+    carried
+}
+
+#[test]
+fn deltas_do_not_go_back_and_redundant_ones_not_on() {
+    assert_eq!(
+        carried(&[(0, 1), (1, 2)]),
+        [(0, 1), (1, 2)],
+        "a line: once a link"
+    );
+    // In a ring one delta may meet itself; it is not taken on from there.
+    assert!(carried(&[(0, 1), (1, 2), (2, 0)]).len() <= 4);
+}
