@@ -73,7 +73,7 @@ impl Service {
             "replicas": self.replicas,
             "template": template,
             "strategy": strategy,
-            "sessions": {"port": 8080, "controlPort": 8081, "drain": {"ratePerSecond": 15, "deadline": "2m"}},
+            "sessions": {"port": 8080, "controlPort": 8081, "drain": {"ratePerSecond": 12, "deadline": "2m"}},
             "progressDeadline": "3m",
         });
         if behind_gateway {
