@@ -299,6 +299,12 @@ impl Store for Map {
         self.entries.values().for_each(|node| node.incomplete(visit));
     }
 
+    fn changed_by_collection(&self, visit: &mut dyn FnMut(Dot)) {
+        self.entries
+            .values()
+            .for_each(|node| node.changed_by_collection(visit));
+    }
+
     fn newest_stamp(&self) -> Option<Stamp> {
         self.entries.values().filter_map(Node::newest_stamp).max()
     }

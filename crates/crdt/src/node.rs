@@ -200,6 +200,13 @@ macro_rules! nodes {
                 }
             }
 
+            pub(crate) fn changed_by_collection(&self, visit: &mut dyn FnMut(Dot)) {
+                match self {
+                    $(Self::$name(store) => store.changed_by_collection(visit),)+
+                    Self::Unknown { .. } => {}
+                }
+            }
+
             pub(crate) fn newest_stamp(&self) -> Option<Stamp> {
                 match self {
                     $(Self::$name(store) => store.newest_stamp(),)+

@@ -294,6 +294,11 @@ impl<T: Element> Store for Sequence<T> {
         }
     }
 
+    fn changed_by_collection(&self, visit: &mut dyn FnMut(Dot)) {
+        let raised = |run: &&Run<T>| run.place.is_some_and(|place| place.level > 0);
+        self.runs.values().filter(raised).for_each(|run| visit(run.first));
+    }
+
     fn encode_body(&self, context: &Context, to: &mut Writer) {
         self.encode_runs(context, to);
     }

@@ -175,9 +175,17 @@ impl<S: Store> State<S> {
         if self.store.has_unknown() {
             return self.clone();
         }
-        let store = self.store.unknown_to(None, &digest.context);
         let mut context = self.context.difference(&digest.context);
-        context.join(&digest.live.intersection(&self.context).difference(&self.live()));
+        let removed = digest.live.intersection(&self.context).difference(&self.live());
+        let mut known = digest.context.clone();
+        if !removed.is_empty() {
+            // What is removed may be collected garbage; then the nodes that took its place have to go along.
+            let mut changed = Vec::new();
+            self.store.changed_by_collection(&mut |dot| changed.push(dot));
+            known = known.difference(&changed.into_iter().collect());
+        }
+        let store = self.store.unknown_to(None, &known);
+        context.join(&removed);
         complete(store, context)
     }
 

@@ -66,6 +66,9 @@ pub trait Store: Clone + Debug + Default + PartialEq {
     /// Visits live dots of which only a later change is known: deletions ahead of what they delete.
     fn incomplete(&self, _visit: &mut dyn FnMut(Dot)) {}
 
+    /// Visits live dots whose payload changed by collection, which has no dot of its own.
+    fn changed_by_collection(&self, _visit: &mut dyn FnMut(Dot)) {}
+
     /// The largest stamp, for the skew bound.
     fn newest_stamp(&self) -> Option<Stamp> {
         None

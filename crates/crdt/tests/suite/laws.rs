@@ -53,6 +53,11 @@ fn check<S: Sample>(a: &State<S>, b: &State<S>, c: &State<S>) {
         joined(a, &joined(b, c)),
         "associative\n{a:?}\n{b:?}\n{c:?}"
     );
+    assert_eq!(
+        joined(&ab, c).store.read(),
+        joined(a, &joined(b, c)).store.read(),
+        "associative reading"
+    );
     assert_eq!(&joined(a, a), a, "idempotent");
     assert_eq!(joined(&ab, b), ab, "absorbs");
     assert!(a.is_below(&ab) && b.is_below(&ab), "upper bound");

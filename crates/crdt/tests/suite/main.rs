@@ -7,6 +7,9 @@
 )]
 
 mod engines;
+mod garbage;
 mod laws;
 mod random;
+mod regressions;
 mod sample;
+mod sequences;

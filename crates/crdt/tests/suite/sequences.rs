@@ -1,0 +1,116 @@
+//! Order of lists and text.
+
+use pointsman_crdt::{Replica, SequenceOperation, State, Text};
+
+use crate::laws::replica;
+use crate::random::Random;
+use crate::sample::{Sample, joined};
+
+fn read(state: &State<Text>) -> String {
+    state.store.values().collect()
+}
+
+fn insert(state: &mut State<Text>, by: Replica, index: u64, text: &str) {
+    let values = text.chars().collect();
+    state
+        .update(by, &SequenceOperation::Insert { index, values })
+        .unwrap();
+}
+
+/// Each replica types a word at the same place, letter by letter, forwards or backwards; the words stay whole.
+#[test]
+fn runs_do_not_interleave() {
+    let words = ["aaaa", "bbbb", "cccc"];
+    for base in ["", "()"] {
+        for backwards in 0..8_u32 {
+            let mut start = State::<Text>::new();
+            insert(&mut start, replica(9), 0, base);
+            let at = base.len() as u64 / 2;
+            let mut all = start.clone();
+            let mut reversed = start.clone();
+            let mut parts = Vec::new();
+            for (slot, word) in words.iter().enumerate() {
+                let mut own = start.clone();
+                for index in 0..word.len() as u64 {
+                    let at = if backwards >> slot & 1 == 1 {
+                        at
+                    } else {
+                        at + index
+                    };
+                    insert(&mut own, replica(slot as u16), at, &word[..1]);
+                }
+                parts.push(own);
+            }
+            parts.iter().for_each(|part| all.join(part).unwrap());
+            parts.iter().rev().for_each(|part| reversed.join(part).unwrap());
+            let text = read(&all);
+            assert_eq!(text, read(&reversed));
+            assert!(words.iter().all(|word| text.contains(word)), "{text}");
+            assert_eq!(
+                (text.starts_with('('), text.ends_with(')')),
+                (base.len() == 2, base.len() == 2),
+                "{text}"
+            );
+        }
+    }
+}
+
+/// The case that tells FugueMax from Fugue: right siblings with different right origins keep to their neighbours.
+#[test]
+fn right_siblings_follow_their_right_origins() {
+    let mut base = State::<Text>::new();
+    insert(&mut base, replica(9), 0, "ad");
+    // One replica sees "ad", another has put "c" before d; both type after a.
+    let mut late = base.clone();
+    insert(&mut base, replica(5), 1, "c");
+    let mut early = base.clone();
+    insert(&mut early, replica(1), 1, "b");
+    insert(&mut late, replica(7), 1, "x");
+    let both = joined(&early, &late);
+    assert_eq!(read(&both), read(&joined(&late, &early)));
+    let text = read(&both);
+    assert!(text.contains("bc"), "b stays next to c: {text}");
+}
+
+/// A local editor's view: an index means what the editor saw, whatever tombstones are there.
+#[test]
+fn edits_do_what_an_array_does() {
+    for seed in crate::laws::seeds(60) {
+        let mut random = Random::new(seed);
+        let mut state = State::<Text>::new();
+        let mut plain: Vec<char> = Vec::new();
+        for step in 0..60 {
+            let operation = state.store.operation(&mut random);
+            state.update(replica(step % 4), &operation).unwrap();
+            match operation {
+                SequenceOperation::Insert { index, values } => {
+                    plain.splice(index as usize..index as usize, values);
+                }
+                SequenceOperation::Delete { index, count } => {
+                    plain.drain(index as usize..(index + count) as usize);
+                }
+            }
+            assert_eq!(read(&state), plain.iter().collect::<String>(), "seed {seed}");
+            assert_eq!(state.store.len(), plain.len() as u64);
+        }
+        for index in 0..state.store.len() {
+            assert_eq!(
+                state.store.index_of(state.store.anchor(index).unwrap()),
+                Some(index)
+            );
+        }
+    }
+}
+
+#[test]
+fn typing_is_one_run() {
+    let mut state = State::<Text>::new();
+    for index in 0..1_000 {
+        insert(&mut state, replica(0), index, "x");
+    }
+    assert!(
+        state.encode().len() < 1_040,
+        "{} bytes for 1,000 letters",
+        state.encode().len()
+    );
+}
