@@ -86,7 +86,7 @@ impl Options {
             drain_interval: Duration::from_millis(50),
             drain_deadline: Duration::from_secs(60),
             order_within: ORDER_WITHIN,
-            moved_within: Duration::from_secs(10),
+            moved_within: Duration::from_secs(30),
             relay_every: Duration::from_secs(2),
             header_within: Duration::from_secs(5),
             handshakes_per_second: None,

@@ -1,7 +1,5 @@
 //! Canaries behind the gateway.
 
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::Api;
 use pointsman_api::rollout::PhaseName;
 use pointsman_e2e::load::Load;
 use pointsman_e2e::rollout::{NAME, Service, canary};
@@ -38,12 +36,6 @@ async fn paused_at(service: &Service, load: &mut Load, step: i32, percent: f64) 
     let said = status.weights.unwrap_or_default();
     assert_eq!(said.routed, Some(percent as i32));
     Ok(())
-}
-
-async fn replicas(service: &Service, revision: &str) -> anyhow::Result<i32> {
-    let api: Api<Deployment> = Api::namespaced(service.cluster.client.clone(), &service.namespace);
-    let found = api.get_opt(&format!("{NAME}-{revision}")).await?;
-    Ok(found.and_then(|found| found.spec?.replicas).unwrap_or(0))
 }
 
 /// Weights of the route's last rule by revision.
@@ -87,11 +79,9 @@ fn a_canary_moves_the_asked_share_and_each_client_once() {
         let report = load.stop().await?;
         assert_kind(&report);
         assert_eq!(number(&report, "/disconnectsPerClient/mean"), 1.0, "{report}");
-        assert_eq!(replicas(&service, &old).await?, 0);
-        assert_eq!(
-            replicas(&service, status.stable_revision.as_deref().unwrap_or_default()).await?,
-            3
-        );
+        super::until_scaled(&service, &old, 0).await?;
+        let new = status.stable_revision.unwrap_or_default();
+        super::until_scaled(&service, &new, 3).await?;
         done(&service).await
     });
 }
