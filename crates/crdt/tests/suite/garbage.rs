@@ -59,7 +59,7 @@ fn collecting_changes_nothing(seed: u64) {
             .iter()
             .for_each(|member| stability.report(*member, all.context.clone()));
     }
-    let mut ends = vec![all.clone(), all];
+    let mut ends = [all.clone(), all];
     for (end, state) in ends.iter_mut().zip(&collected) {
         end.join(state).unwrap();
         end.collect(stability.stable());
@@ -133,10 +133,10 @@ fn edit(state: &mut State<Map>, by: Replica, generation: u64) {
         update("likes", Operation::GCounter(2)),
         update(
             "stock",
-            Operation::PnCounter(if generation % 2 == 0 { 5 } else { -5 }),
+            Operation::PnCounter(if generation.is_multiple_of(2) { 5 } else { -5 }),
         ),
         update("tags", Operation::OrSet(SetOperation::Add((n % 3).into()))),
-        update("kill", Operation::DisableWinsFlag(generation % 2 == 0)),
+        update("kill", Operation::DisableWinsFlag(generation.is_multiple_of(2))),
         update(
             "title",
             Operation::LwwRegister((
@@ -247,8 +247,7 @@ fn flips_leave_nothing_behind() {
     );
     assert!(
         delta_bytes as u64 <= 16 * flips,
-        "{} bytes for {flips} flips",
-        delta_bytes
+        "{delta_bytes} bytes for {flips} flips"
     );
 }
 
