@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use pointsman_api::rollout::PhaseName;
 use pointsman_e2e::load::Load;
 use pointsman_e2e::rollout::canary;
+use serde_json::json;
 
 use super::{CLIENTS, MINUTE, done, number, run, service, serving};
 
@@ -15,34 +15,42 @@ fn sessions_live_through_a_minute_without_the_api_server() {
         if !service.cluster.local {
             return done(&service).await;
         }
-        let strategy = canary(&[30], Some("1s"));
-        let (old, mut load) = serving(
-            &service,
-            &service.manifest(&service.template("v1", &[]), &strategy, true),
-            CLIENTS,
-        )
-        .await?;
-        service
-            .apply(&service.manifest(&service.template("v2", &[]), &strategy, true))
-            .await?;
-        service
-            .wait(2 * MINUTE, "the canary does not begin", |status| {
-                status.phase == Some(PhaseName::Stepping)
+        let strategy = canary(&[30], None);
+        let first = service.manifest(&service.template("v1", &[]), &strategy, true);
+        let (old, mut load) = serving(&service, &first, CLIENTS).await?;
+        let second = service.manifest(&service.template("v2", &[]), &strategy, true);
+        service.apply(&second).await?;
+        let paused = service
+            .wait(2 * MINUTE, "the pause is not reached", |status| {
+                status.current_step == Some(1)
             })
             .await?;
+        load.phase("outage").await?;
         service.cluster.tool(&["stop-apiserver"]).await?;
         tokio::time::sleep(Duration::from_secs(60)).await;
         let during = load.snapshot().await?;
         service.cluster.tool(&["start-apiserver"]).await?;
         assert_eq!(number(&during, "/connected"), CLIENTS as f64, "{during}");
+        // The node counts as lost for a moment, and its pods with it.
+        let ready = [
+            "-n",
+            &service.namespace,
+            "wait",
+            "--for=condition=Ready",
+            "pods",
+            "--all",
+            "--timeout=3m",
+        ];
+        service.cluster.kubectl(&ready).await?;
+        let outage = load.phase("after").await?;
+        assert_eq!(number(&outage, "/disconnectsPerClient/max"), 0.0, "{outage}");
+        assert_eq!(number(&outage, "/writesLost"), 0.0, "{outage}");
+        let order = json!({"revision": paused.candidate_revision, "through": "full"});
+        service.patch(&json!({"spec": {"promotion": order}})).await?;
         service.wait_promoted(&old, 5 * MINUTE).await?;
         let report = load.stop().await?;
-        // The node counts as lost for a moment when the API server is back, so a move may need more than one try; but
-        // nobody is moved twice, nobody is ever without a socket, and nothing is lost.
-        assert_eq!(number(&report, "/disconnectsPerClient/max"), 1.0, "{report}");
-        assert_eq!(number(&report, "/gapMs/max"), 0.0, "{report}");
-        assert_eq!(number(&report, "/movesBack"), 0.0, "{report}");
         assert_eq!(number(&report, "/writesLost"), 0.0, "{report}");
+        assert!(number(&report, "/disconnectsPerClient/max") <= 1.0, "{report}");
         done(&service).await
     });
 }
