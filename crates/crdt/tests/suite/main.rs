@@ -9,8 +9,11 @@
 
 mod engines;
 mod garbage;
+mod hostile;
 mod laws;
+mod model;
 mod random;
 mod regressions;
 mod sample;
 mod sequences;
+mod vectors;
