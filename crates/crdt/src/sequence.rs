@@ -97,6 +97,10 @@ pub struct Sequence<T> {
     dangling: usize,
     /// Where in the order the last change was.
     hint: usize,
+    /// Sum over the order.
+    visible: u64,
+    /// Sum over the runs.
+    nodes: u64,
 }
 
 impl<T> Default for Sequence<T> {
@@ -106,6 +110,8 @@ impl<T> Default for Sequence<T> {
             order: Vec::new(),
             dangling: 0,
             hint: 0,
+            visible: 0,
+            nodes: 0,
         }
     }
 }
@@ -120,13 +126,13 @@ impl<T: Element> Sequence<T> {
     /// Visible elements.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.order.iter().map(|(_, visible)| u64::from(*visible)).sum()
+        self.visible
     }
 
     /// Whether nothing is visible.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.order.iter().all(|(_, visible)| *visible == 0)
+        self.visible == 0
     }
 
     /// Visible elements in order.
@@ -140,21 +146,14 @@ impl<T: Element> Sequence<T> {
     /// Nodes that are kept, tombstones included.
     #[must_use]
     pub fn nodes(&self) -> u64 {
-        self.runs.values().map(Run::len).sum()
+        self.nodes
     }
 
     /// Dot of the visible element at the index: an anchor that stays with the element.
     #[must_use]
     pub fn anchor(&self, index: u64) -> Option<Dot> {
-        let mut before = 0;
-        for (first, visible) in &self.order {
-            let visible = u64::from(*visible);
-            if index < before + visible {
-                return Some(first.after(index - before));
-            }
-            before += visible;
-        }
-        None
+        let (at, offset) = self.find_visible(index)?;
+        Some(self.order.get(at)?.0.after(offset))
     }
 
     /// Where the anchor is now, counted in visible elements; for a deleted element, where it was.
@@ -340,7 +339,7 @@ impl<T: Element> Crdt for Sequence<T> {
                     .into());
                 }
                 let first = mint.dots(count)?;
-                let place = self.place_between(index.checked_sub(1), *index, first);
+                let place = self.place_before(*index, first);
                 Ok(Some(SequenceEffect::Insert {
                     first,
                     place,

@@ -92,8 +92,11 @@ impl<T: Element> Sequence<T> {
     }
 
     /// Whether a new right child comes before a sibling: further right origin first, then by key.
-    fn is_before(&self, new: &Place, origin: Position, sibling: &Place) -> bool {
-        let other = self.origin_position(sibling);
+    fn is_before(&self, new: &Place, sibling: &Place) -> bool {
+        if new.right_origin == sibling.right_origin {
+            return new.key < sibling.key;
+        }
+        let (origin, other) = (self.origin_position(new), self.origin_position(sibling));
         origin > other || (origin == other && new.key < sibling.key)
     }
 
@@ -109,6 +112,8 @@ impl<T: Element> Sequence<T> {
             self.right_gap(&place)
         };
         self.hint = at;
+        self.visible += u64::from(run.visible());
+        self.nodes += run.len();
         self.order.insert(at, (run.first, run.visible()));
         self.runs.insert(run.first, run);
         self.merge_before(at);
@@ -138,14 +143,13 @@ impl<T: Element> Sequence<T> {
 
     /// Index in the order for a new right child: after the parent and the right siblings that come first.
     fn right_gap(&mut self, place: &Place) -> usize {
-        let origin = self.origin_position(place);
         let mut at = 0;
         if let Some((index, offset)) = place.parent.and_then(|parent| self.position(parent)) {
             let next = self.order.get(index).and_then(|entry| self.runs.get(&entry.0));
             if let Some(run) = next.filter(|run| offset + 1 < run.len()) {
                 // The next node of the parent's own run is a sibling.
                 let sibling = run.place_at(offset + 1);
-                if sibling.is_none_or(|sibling| self.is_before(place, origin, &sibling)) {
+                if sibling.is_none_or(|sibling| self.is_before(place, &sibling)) {
                     return self.split_at(index, offset + 1);
                 }
             }
@@ -156,7 +160,7 @@ impl<T: Element> Sequence<T> {
             // A child of the root that has left descendants is not the first of its subtree; climbing finds it.
             match self.child_towards(*first, place.parent) {
                 Some((child, _)) if skipped == Some(child) => {}
-                Some((child, sibling)) if !sibling.left && !self.is_before(place, origin, &sibling) => {
+                Some((child, sibling)) if !sibling.left && !self.is_before(place, &sibling) => {
                     skipped = Some(child);
                 }
                 _ => break,
@@ -250,6 +254,7 @@ impl<T: Element> Sequence<T> {
                     Content::Alive(_) => by,
                 };
                 run.content = Content::Deleted { by, count };
+                self.visible = self.visible.saturating_sub(u64::from(entry.1));
                 entry.1 = 0;
             }
             self.hint = index;
@@ -259,10 +264,60 @@ impl<T: Element> Sequence<T> {
         }
     }
 
-    /// Place for new nodes between two neighbours that are visible: refers to visible nodes only.
-    pub(super) fn place_between(&self, left: Option<u64>, right: u64, first: Dot) -> Place {
-        let left = left.and_then(|index| self.anchor(index));
-        let right = self.anchor(right);
+    /// The entry of the order that has a visible element, and the offset in it; looks from the nearer end.
+    pub(super) fn find_visible(&self, index: u64) -> Option<(usize, u64)> {
+        if index >= self.visible {
+            return None;
+        }
+        if index < self.visible / 2 {
+            let mut before = 0;
+            for (at, (_, visible)) in self.order.iter().enumerate() {
+                let after = before + u64::from(*visible);
+                if index < after {
+                    return Some((at, index - before));
+                }
+                before = after;
+            }
+            return None;
+        }
+        let mut after = self.visible;
+        for (at, (_, visible)) in self.order.iter().enumerate().rev() {
+            let before = after.saturating_sub(u64::from(*visible));
+            if index >= before {
+                return Some((at, index - before));
+            }
+            after = before;
+        }
+        None
+    }
+
+    /// The visible nodes before and at an index.
+    fn neighbours(&self, index: u64) -> (Option<Dot>, Option<Dot>) {
+        let Some(before) = index.checked_sub(1) else {
+            return (None, self.anchor(0));
+        };
+        let Some((at, offset)) = self.find_visible(before) else {
+            return (None, None);
+        };
+        let Some((first, visible)) = self.order.get(at) else {
+            return (None, None);
+        };
+        let left = first.after(offset);
+        if offset + 1 < u64::from(*visible) {
+            return (Some(left), Some(left.next()));
+        }
+        let right = self
+            .order
+            .iter()
+            .skip(at + 1)
+            .find(|(_, visible)| *visible > 0)
+            .map(|(first, _)| *first);
+        (Some(left), right)
+    }
+
+    /// Place for new nodes before the visible element at an index: refers to visible nodes only.
+    pub(super) fn place_before(&self, index: u64, first: Dot) -> Place {
+        let (left, right) = self.neighbours(index);
         let root = Place {
             level: 0,
             key: first,
