@@ -11,6 +11,8 @@ use crate::error::OperationError;
 use crate::state::{Digest, State};
 use crate::store::Crdt;
 
+mod bytes;
+
 /// What replicas send each other. Deltas of one process (epoch) are numbered from 0.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DeltaMessage<S> {

@@ -221,6 +221,32 @@ fn state_is_flat_over_a_hundred_generations() {
     );
 }
 
+/// A successor carries a share on only when the predecessor can add nothing to it any more.
+#[test]
+fn a_share_is_adopted_after_retirement_only() {
+    let by = |incarnation| Replica::new(0, incarnation).unwrap();
+    let mut old = State::<GCounter>::new();
+    let early = old.update(by(1), &5).unwrap().unwrap();
+    let late = old.update(by(1), &2).unwrap().unwrap();
+    let mut new = joined(&State::new(), &early);
+    new.update(by(2), &1).unwrap();
+    assert_eq!(joined(&new, &late).store.value(), 8);
+    assert_eq!(joined(&joined(&State::new(), &late), &new).store.value(), 8);
+    let mut all = joined(&new, &late);
+    all.retire(by(1));
+    all.update(by(2), &1).unwrap();
+    assert_eq!(
+        (all.store.value(), all.store.entries().len()),
+        (9, 1),
+        "one entry a slot"
+    );
+    assert_eq!(
+        joined(&all, &old),
+        all,
+        "states from before the retirement add nothing"
+    );
+}
+
 #[test]
 fn flips_leave_nothing_behind() {
     let mut state = State::<Map>::new();

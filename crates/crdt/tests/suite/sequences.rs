@@ -55,21 +55,22 @@ fn runs_do_not_interleave() {
     }
 }
 
-/// The case that tells FugueMax from Fugue: right siblings with different right origins keep to their neighbours.
+/// The case that tells FugueMax from Fugue: right siblings with different right origins keep to their right neighbours.
 #[test]
 fn right_siblings_follow_their_right_origins() {
     let mut base = State::<Text>::new();
-    insert(&mut base, replica(9), 0, "ad");
-    // One replica sees "ad", another has put "c" before d; both type after a.
-    let mut late = base.clone();
-    insert(&mut base, replica(5), 1, "c");
-    let mut early = base.clone();
-    insert(&mut early, replica(1), 1, "b");
-    insert(&mut late, replica(7), 1, "x");
-    let both = joined(&early, &late);
-    assert_eq!(read(&both), read(&joined(&late, &early)));
-    let text = read(&both);
-    assert!(text.contains("bc"), "b stays next to c: {text}");
+    insert(&mut base, replica(9), 0, "d");
+    let (mut with_a, mut with_c) = (base.clone(), base);
+    insert(&mut with_a, replica(0), 0, "a");
+    insert(&mut with_c, replica(3), 0, "c");
+    let (mut near, mut far) = (joined(&with_a, &with_c), with_a);
+    assert_eq!(read(&near), "acd");
+    // Both type after a: one in front of c, one in front of d, and the names of the replicas say otherwise.
+    insert(&mut near, replica(1), 1, "b");
+    insert(&mut far, replica(5), 1, "x");
+    assert_eq!((read(&near), read(&far)), ("abcd".into(), "axd".into()));
+    assert_eq!(read(&joined(&near, &far)), "axbcd", "b stays next to c");
+    assert_eq!(read(&joined(&far, &near)), "axbcd");
 }
 
 /// A local editor's view: an index means what the editor saw, whatever tombstones are there.
