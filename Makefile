@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CLUSTER := deploy/local/cluster
-PURE := pointsman-core pointsman-crdt pointsman-wire
+PURE := pointsman-core pointsman-crdt pointsman-replication pointsman-wire
 
 .PHONY: help
 help: ## List the chores

@@ -1,0 +1,535 @@
+//! One copy of one document.
+//!
+//! A *holder* stores the document and counts when a write is acknowledged; `placement` says who that is. Any other
+//! replica that has users of the document keeps a copy in memory: it *follows* one holder, and sends its own writes to
+//! all of them. A copy that is neither gives what it has to the holders and goes.
+//!
+//! Every copy exchanges digests with every holder when it meets it, and from then on sends it each change. What a
+//! connection loses is made good by the next exchange: when the connection is back, and at the next tick when a holder
+//! has not said that it holds all of this copy.
+//!
+//! A crash loses what was not stored. Nobody was told that such a thing is held: `Held`, `Digest` and `Filled` of a
+//! holder wait until what they speak of is stored.
+
+mod exchange;
+mod retire;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pointsman_crdt::{Clock, Context, Dot, LimitError, Map, MapOperation, OperationError, Replica, State};
+
+use super::message::Message;
+use super::placement::{Copies, holders};
+use super::view::View;
+use retire::{Round, range_of};
+use store::Stored;
+
+/// Writes that may wait for their acknowledgement at one copy.
+const WAITING_MAX: usize = 4_096;
+/// The part of a counter that is the sequence.
+const SEQUENCE_MASK: u64 = (1 << 40) - 1;
+/// Deltas on the way to one neighbour; what comes then goes with the next exchange.
+const SENT_MAX: usize = 256;
+
+/// How a copy behaves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Name of the document.
+    pub name: Arc<str>,
+    /// Who this replica is.
+    pub me: Replica,
+    /// How many members hold the document.
+    pub copies: Copies,
+    /// Parts of an exchange have at most so many bytes.
+    pub part_bytes_max: usize,
+    /// Stamps may be so far ahead of the time here, in milliseconds.
+    pub skew_max_ms: u64,
+    /// Larger than `last_sequence` of every copy that this process has closed: a copy that is opened again must not make
+    /// dots that it has made before and may have forgotten.
+    pub sequence_floor: u64,
+}
+
+/// What is to be done for a copy.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Send a message to a member.
+    Send {
+        /// To whom.
+        to: Replica,
+        /// What.
+        message: Message,
+    },
+    /// Append to the document's log; then call `stored` with the version.
+    Append {
+        /// Of the copy, with these deltas.
+        version: u64,
+        /// Encoded deltas.
+        deltas: Vec<Bytes>,
+    },
+    /// Replace snapshot and log; then call `stored` with the version.
+    Snapshot {
+        /// Of the copy.
+        version: u64,
+        /// Encoded state.
+        state: Bytes,
+    },
+    /// Remove snapshot and log: others hold the document now.
+    Erase,
+    /// The state has grown by so much.
+    Changed(Arc<State<Map>>),
+    /// All that other members had when this copy was opened is here.
+    Ready,
+    /// The write with this ticket is acknowledged.
+    Done(u64),
+    /// Nothing needs this copy any more.
+    Close,
+}
+
+/// Why a write was not taken. Nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// Not possible here and now.
+    #[error(transparent)]
+    Operation(#[from] OperationError),
+    /// A bound of the document.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// A client names dots that are not its own and not known.
+    #[error("the delta names changes of others that this replica does not have; exchange digests first")]
+    Foreign,
+    /// The client's writer was retired.
+    #[error("the writer was retired; open the document again for a new one")]
+    Retired,
+    /// A stamp is too far ahead.
+    #[error("a stamp is {ahead_ms} ms ahead of this replica; take the time from its greeting")]
+    Skew {
+        /// By so much.
+        ahead_ms: u64,
+    },
+    /// Too many wait already.
+    #[error("more than {WAITING_MAX} writes wait; try again")]
+    Full,
+}
+
+/// What is known of another member's copy.
+#[derive(Clone, Debug, Default)]
+struct Neighbour {
+    /// What it has stored, as far as it said so.
+    held: Context,
+    /// Deltas on the way.
+    sent: BTreeMap<u64, Context>,
+    /// The digest on the way.
+    asked: Option<u64>,
+    /// Digests were exchanged over this connection.
+    met: bool,
+    /// It wants to hear of changes.
+    follows: bool,
+    /// It was told that we want to hear of changes.
+    followed: bool,
+    /// It lacks something that no delta on the way has.
+    behind: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Waiting {
+    ticket: u64,
+    dots: Context,
+}
+
+/// One copy of one document. Every call may leave effects to be taken.
+#[derive(Debug)]
+pub struct DocumentCopy {
+    settings: Settings,
+    state: State<Map>,
+    clock: Clock,
+    view: View,
+    holders: Vec<Replica>,
+    neighbours: BTreeMap<Replica, Neighbour>,
+    stored: Stored,
+    waiting: VecDeque<Waiting>,
+    /// Members that were asked for what they have, until they answer.
+    opening: BTreeSet<Replica>,
+    ready: bool,
+    used: bool,
+    closed: bool,
+    next_id: u64,
+    /// Asks everybody whether gone replicas have left anything that is not here.
+    round: Option<Round>,
+    effects: Vec<Effect>,
+}
+
+impl DocumentCopy {
+    /// Opens a copy with what is stored here. `used`: sessions here use it.
+    #[must_use]
+    pub fn open(settings: Settings, stored: Option<State<Map>>, view: View, used: bool) -> Self {
+        let has_stored = stored.is_some();
+        let mut copy = Self {
+            clock: Clock::new(settings.skew_max_ms),
+            settings,
+            state: stored.unwrap_or_default(),
+            view,
+            holders: Vec::new(),
+            neighbours: BTreeMap::new(),
+            stored: Stored::default(),
+            waiting: VecDeque::new(),
+            opening: BTreeSet::new(),
+            ready: false,
+            used,
+            closed: false,
+            next_id: 1,
+            round: None,
+            effects: Vec::new(),
+        };
+        if has_stored {
+            copy.stored.found(&copy.state.context);
+        }
+        copy.place();
+        copy.opening = if copy.holds() {
+            // Whoever held it in an earlier view may be any member.
+            copy.others().collect()
+        } else {
+            copy.source().filter(|_| used).into_iter().collect()
+        };
+        copy.contact();
+        copy.look_ready();
+        copy
+    }
+
+    /// The effects of the calls since the last time, to be done in order.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// What is replicated.
+    #[must_use]
+    pub fn state(&self) -> &State<Map> {
+        &self.state
+    }
+
+    /// Makes stamps for registers.
+    pub fn clock(&mut self) -> &mut Clock {
+        &mut self.clock
+    }
+
+    /// Whether reads and writes may begin.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Whether nothing needs it any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Whether this replica is one of the holders.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.holders.contains(&self.settings.me)
+    }
+
+    /// Whether it needs nothing from anybody: stored here, held by all holders, and used by nobody. It may be opened
+    /// from its storage again.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let quiet = |neighbour: &Neighbour| {
+            neighbour.asked.is_none() && neighbour.sent.is_empty() && !neighbour.follows && !neighbour.behind
+        };
+        self.ready
+            && !self.used
+            && self.holds()
+            && self.stored.has(&self.state.context)
+            && self.handed_over()
+            && self.neighbours.values().all(quiet)
+    }
+
+    /// Whether all that it has is stored by every holder, as far as they have said so.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.handed_over() && (!self.holds() || self.stored.has(&self.state.context))
+    }
+
+    /// Writes that wait for their acknowledgement.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    // === users ===
+
+    /// Says whether sessions here use it.
+    pub fn set_used(&mut self, used: bool) {
+        self.used = used;
+        if used {
+            self.closed = false;
+            self.contact();
+        } else {
+            self.unfollow(None);
+        }
+        self.look_leave();
+    }
+
+    /// Begins without the answers that are still missing: whoever has not answered is gone or cut off.
+    pub fn open_anyway(&mut self) {
+        self.opening.clear();
+        self.look_ready();
+    }
+
+    /// Makes a change here. `Done` with the ticket follows once it is acknowledged; at once when nothing changed.
+    ///
+    /// # Errors
+    /// When the operation is not possible here and now. Nothing has changed.
+    pub fn operate(
+        &mut self,
+        ticket: u64,
+        operation: &MapOperation,
+    ) -> Result<Option<Arc<State<Map>>>, WriteError> {
+        self.room()?;
+        let marker = self.marker();
+        if let Some(marker) = marker {
+            self.state.context.insert(marker);
+        }
+        let mut updated = self.state.update(self.settings.me, operation);
+        if let (Ok(Some(delta)), Some(marker)) = (&mut updated, marker) {
+            delta.context.insert(marker);
+        } else if let Some(marker) = marker {
+            // Nothing was made, so nothing is marked.
+            self.state.context = self.state.context.difference(&[marker].into_iter().collect());
+        }
+        let delta = updated?.map(Arc::new);
+        match &delta {
+            Some(delta) => self.written(ticket, delta),
+            None => self.effects.push(Effect::Done(ticket)),
+        }
+        Ok(delta)
+    }
+
+    /// Joins the delta of a client that writes as `writer`. `Done` with the ticket follows once it is acknowledged.
+    ///
+    /// # Errors
+    /// When it names dots that are neither its own nor known, or stamps too far ahead of `now_ms`.
+    pub fn join_client(
+        &mut self,
+        ticket: u64,
+        writer: Replica,
+        delta: State<Map>,
+        now_ms: u64,
+    ) -> Result<(), WriteError> {
+        self.room()?;
+        if self.state.context.is_retired(writer) {
+            return Err(WriteError::Retired);
+        }
+        let news = delta.context.difference(&self.state.context);
+        let own = |interval: &pointsman_crdt::Interval| {
+            writer
+                .dot(1)
+                .is_some_and(|first| interval.slot == first.slot && interval.first >= first.counter)
+                && interval.last >> 40 == u64::from(writer.incarnation())
+        };
+        if !news.intervals().iter().all(own) {
+            return Err(WriteError::Foreign);
+        }
+        self.observe(&delta, now_ms)?;
+        let dots = delta.context.clone();
+        let grown = delta.difference(&self.state);
+        if !grown.is_bottom() {
+            self.state.join(&grown)?;
+            self.changed(&Arc::new(grown), None);
+        }
+        self.wait_for(ticket, dots);
+        Ok(())
+    }
+
+    /// Nobody waits for the ticket any more.
+    pub fn forget(&mut self, ticket: u64) {
+        self.waiting.retain(|waiting| waiting.ticket != ticket);
+    }
+
+    /// Sequence of the last dot made here.
+    #[must_use]
+    pub fn last_sequence(&self) -> u64 {
+        let made = range_of(self.settings.me).map(|range| self.state.context.intersection(&range));
+        let last = made.and_then(|made| made.intervals().last().copied());
+        last.map_or(0, |interval| interval.last & SEQUENCE_MASK)
+    }
+
+    /// A dot without effect that lifts this replica's sequence over the floor.
+    fn marker(&self) -> Option<Dot> {
+        let floor = self.settings.sequence_floor;
+        (floor > self.last_sequence())
+            .then(|| self.settings.me.dot(floor))
+            .flatten()
+    }
+
+    fn room(&self) -> Result<(), WriteError> {
+        if self.waiting.len() >= WAITING_MAX {
+            return Err(WriteError::Full);
+        }
+        Ok(())
+    }
+
+    fn observe(&mut self, delta: &State<Map>, now_ms: u64) -> Result<(), WriteError> {
+        let Some(stamp) = delta.newest_stamp() else {
+            return Ok(());
+        };
+        self.clock
+            .observe(stamp, now_ms)
+            .map_err(|error| WriteError::Skew {
+                ahead_ms: error.ahead_ms,
+            })
+    }
+
+    fn written(&mut self, ticket: u64, delta: &Arc<State<Map>>) {
+        self.changed(delta, None);
+        self.wait_for(ticket, delta.context.clone());
+    }
+
+    fn wait_for(&mut self, ticket: u64, dots: Context) {
+        self.waiting.push_back(Waiting { ticket, dots });
+        self.settle();
+    }
+
+    /// Acknowledges what enough holders have: two where there are two members.
+    fn settle(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let need = (self.holders.len() + self.view.absent()).min(2);
+        let holds = self.holds();
+        let (stored, neighbours, holders) = (&self.stored, &self.neighbours, &self.holders);
+        let effects = &mut self.effects;
+        self.waiting.retain(|waiting| {
+            let here = usize::from(holds && stored.has(&waiting.dots));
+            let there = holders
+                .iter()
+                .filter_map(|holder| neighbours.get(holder))
+                .filter(|neighbour| waiting.dots.is_subset(&neighbour.held))
+                .count();
+            let done = here + there >= need;
+            if done {
+                effects.push(Effect::Done(waiting.ticket));
+            }
+            !done
+        });
+    }
+
+    // === members ===
+
+    /// The members have changed.
+    pub fn set_view(&mut self, view: View) {
+        let held_before = self.holds();
+        self.view = view;
+        self.forget_round();
+        let view = &self.view;
+        self.neighbours.retain(|replica, _| view.has(*replica));
+        self.opening.retain(|replica| view.has(*replica));
+        self.place();
+        if self.holds() && !held_before {
+            self.closed = false;
+            if !self.state.is_bottom() {
+                self.stored.begin();
+                self.look_store();
+            }
+        } else if held_before && !self.holds() {
+            self.release_unstored();
+        }
+        self.contact();
+        self.settle();
+        self.look_ready();
+        self.look_leave();
+    }
+
+    /// The connection to a member broke; what was on the way is lost. The member is still one.
+    pub fn lost(&mut self, replica: Replica) {
+        self.neighbours.remove(&replica);
+        self.opening.remove(&replica);
+        self.forget_round();
+        self.contact();
+        self.look_ready();
+    }
+
+    /// Time passes: makes good what was lost.
+    pub fn tick(&mut self) {
+        self.contact();
+        // A copy that only follows is not asked to know what the holders have of others.
+        let answers_for_all = self.holds() || self.leaves() || !self.waiting.is_empty();
+        let holders = self.holders.clone();
+        for holder in holders {
+            let context = &self.state.context;
+            let Some(neighbour) = self.neighbours.get_mut(&holder) else {
+                continue;
+            };
+            let lacks = neighbour.behind || (answers_for_all && !context.is_subset(&neighbour.held));
+            if neighbour.met && lacks && neighbour.sent.is_empty() && neighbour.asked.is_none() {
+                self.ask(holder);
+            }
+        }
+        self.look_retire();
+        self.look_leave();
+    }
+
+    fn place(&mut self) {
+        let chosen = holders(&self.settings.name, self.settings.copies, &self.view);
+        self.holders = chosen.iter().map(|member| member.replica).collect();
+    }
+
+    fn others(&self) -> impl Iterator<Item = Replica> {
+        let me = self.settings.me;
+        let members = self.view.members().iter().map(|member| member.replica);
+        members.filter(move |replica| *replica != me)
+    }
+
+    /// The holder that a copy follows.
+    fn source(&self) -> Option<Replica> {
+        let me = self.settings.me;
+        let mut holders = self.holders.iter().copied();
+        holders.find(|holder| *holder != me)
+    }
+
+    fn look_ready(&mut self) {
+        if !self.ready && self.opening.is_empty() {
+            self.ready = true;
+            self.effects.push(Effect::Ready);
+        }
+    }
+
+    /// Whether every holder has all of this copy.
+    fn handed_over(&self) -> bool {
+        let me = self.settings.me;
+        let mut others = self.holders.iter().filter(|holder| **holder != me);
+        others.all(|holder| {
+            let neighbour = self.neighbours.get(holder);
+            neighbour.is_some_and(|neighbour| self.state.context.is_subset(&neighbour.held))
+        })
+    }
+
+    /// Whether it only hands over what it has. It learns nothing new, or it would never be done under writes.
+    pub(super) fn leaves(&self) -> bool {
+        !self.holds() && !self.used
+    }
+
+    /// Goes when nothing needs the copy.
+    fn look_leave(&mut self) {
+        if self.closed || (self.holds() && !(self.state.is_bottom() && self.ready)) {
+            return;
+        }
+        let empty = self.state.is_bottom();
+        if !empty && !(self.source().is_some() && self.handed_over()) {
+            return;
+        }
+        if !self.holds() && self.stored.leave() {
+            self.effects.push(Effect::Erase);
+        }
+        let follows = self.neighbours.values().any(|neighbour| neighbour.follows);
+        if !self.used && !follows && self.waiting.is_empty() {
+            self.closed = true;
+            self.effects.push(Effect::Close);
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What copies of a document say to each other.
+
+use std::sync::Arc;
+
+use pointsman_crdt::{Digest, Map, Replica, State};
+
+use super::{DocumentCopy, Effect, SENT_MAX};
+use crate::message::Message;
+use crate::parts::parts;
+
+impl DocumentCopy {
+    /// A member says something. `now_ms` bounds the stamps that are taken.
+    pub fn receive(&mut self, from: Replica, message: Message, now_ms: u64) {
+        if !self.view.has(from) || from == self.settings.me {
+            return;
+        }
+        match message {
+            Message::Delta { id, state } => {
+                let answer = if self.learn(from, &state, now_ms) {
+                    let stored = self.holds();
+                    Message::Held { id, stored }
+                } else {
+                    Message::Refused { id }
+                };
+                self.send_stored(from, answer);
+            }
+            Message::Part { state } => {
+                self.learn(from, &state, now_ms);
+            }
+            Message::Held { id, stored } => {
+                if let Some(dots) = self.neighbour(from).sent.remove(&id)
+                    && stored
+                {
+                    self.neighbour(from).held.join(&dots);
+                }
+            }
+            Message::Refused { id } => {
+                let neighbour = self.neighbour(from);
+                neighbour.sent.remove(&id);
+                neighbour.behind = true;
+            }
+            Message::Digest {
+                id,
+                digest,
+                stored,
+                fill,
+                follow,
+            } => {
+                let neighbour = self.neighbour(from);
+                neighbour.follows |= follow;
+                if stored {
+                    neighbour.held.join(&digest.context);
+                }
+                self.answer(from, id, fill.then_some(&digest));
+            }
+            Message::Filled { id, digest, stored } => self.filled(from, id, &digest, stored),
+            Message::Leave => self.neighbour(from).follows = false,
+        }
+        self.settle();
+        self.look_leave();
+    }
+
+    /// Joins what a member sent; `false` when it may not be joined now.
+    fn learn(&mut self, from: Replica, delta: &State<Map>, now_ms: u64) -> bool {
+        if self.leaves() {
+            return false;
+        }
+        let grown = delta.difference(&self.state);
+        if grown.is_bottom() {
+            return true;
+        }
+        if let Some(stamp) = grown.newest_stamp()
+            && self.clock.observe(stamp, now_ms).is_err()
+        {
+            return false;
+        }
+        if self.state.join(&grown).is_err() {
+            return false;
+        }
+        self.changed(&Arc::new(grown), Some(from));
+        true
+    }
+
+    fn answer(&mut self, from: Replica, id: u64, fill: Option<&Digest>) {
+        let missing = fill.map(|digest| self.state.missing(digest));
+        if let Some(missing) = missing.filter(|missing| !missing.is_bottom()) {
+            for part in parts(missing, self.settings.part_bytes_max) {
+                let state = Arc::new(part);
+                self.send(from, Message::Part { state });
+            }
+        }
+        let (digest, stored) = (self.state.digest(), self.holds());
+        self.send_stored(from, Message::Filled { id, digest, stored });
+    }
+
+    fn filled(&mut self, from: Replica, id: u64, digest: &Digest, stored: bool) {
+        let neighbour = self.neighbour(from);
+        if neighbour.asked != Some(id) {
+            return;
+        }
+        neighbour.asked = None;
+        neighbour.met = true;
+        neighbour.behind = false;
+        if stored {
+            neighbour.held.join(&digest.context);
+        }
+        self.opening.remove(&from);
+        self.reported(from, &digest.context, stored);
+        if self.holders.contains(&from) {
+            let missing = self.state.missing(digest);
+            if !missing.is_bottom() {
+                for part in parts(missing, self.settings.part_bytes_max) {
+                    self.send_delta(from, &Arc::new(part));
+                }
+            }
+        }
+        self.look_ready();
+    }
+
+    /// Exchanges digests with every member that matters and was not met.
+    pub(super) fn contact(&mut self) {
+        let source = self.source().filter(|_| self.used && !self.holds());
+        self.unfollow(source);
+        for other in self.others().collect::<Vec<_>>() {
+            let matters = self.opening.contains(&other) || self.holders.contains(&other);
+            if !matters || (self.state.is_bottom() && !self.used && !self.opening.contains(&other)) {
+                continue;
+            }
+            let neighbour = self.neighbour(other);
+            let follow = source == Some(other) && !neighbour.followed;
+            if neighbour.asked.is_none() && (!neighbour.met || follow) {
+                self.ask(other);
+            }
+        }
+    }
+
+    /// Tells whoever we followed, but for one, that we no longer do.
+    pub(super) fn unfollow(&mut self, but: Option<Replica>) {
+        for (to, neighbour) in &mut self.neighbours {
+            if Some(*to) != but && std::mem::take(&mut neighbour.followed) {
+                let message = Message::Leave;
+                self.effects.push(Effect::Send { to: *to, message });
+            }
+        }
+    }
+
+    /// Sends a digest. A digest speaks of what is stored, so it waits for that.
+    pub(super) fn ask(&mut self, of: Replica) {
+        let id = self.next_id();
+        let follow = self.used && !self.holds() && self.source() == Some(of);
+        let neighbour = self.neighbour(of);
+        neighbour.asked = Some(id);
+        neighbour.followed |= follow;
+        let (digest, stored) = (self.state.digest(), self.holds());
+        let message = Message::Digest {
+            id,
+            digest,
+            stored,
+            fill: !self.leaves(),
+            follow,
+        };
+        self.send_stored(of, message);
+    }
+
+    /// Sends a change to all that are to hear of it. A member that was not met yet gets it with the exchange. Holders
+    /// hear of every change from whoever made it, so what a member sent goes on to followers only.
+    pub(super) fn spread(&mut self, delta: &Arc<State<Map>>, from: Option<Replica>) {
+        let to: Vec<Replica> = self
+            .neighbours
+            .iter()
+            .filter(|(replica, neighbour)| {
+                let holder = from.is_none() && neighbour.met && self.holders.contains(*replica);
+                Some(**replica) != from && (holder || neighbour.follows)
+            })
+            .map(|(replica, _)| *replica)
+            .collect();
+        for to in to {
+            self.send_delta(to, delta);
+        }
+    }
+
+    fn send_delta(&mut self, to: Replica, delta: &Arc<State<Map>>) {
+        let id = self.next_id();
+        let neighbour = self.neighbour(to);
+        if neighbour.sent.len() >= SENT_MAX {
+            neighbour.behind = true;
+            return;
+        }
+        neighbour.sent.insert(id, delta.context.clone());
+        let state = Arc::clone(delta);
+        self.send(to, Message::Delta { id, state });
+    }
+
+    pub(super) fn neighbour(&mut self, replica: Replica) -> &mut super::Neighbour {
+        self.neighbours.entry(replica).or_default()
+    }
+
+    fn next_id(&mut self) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        id
+    }
+}
