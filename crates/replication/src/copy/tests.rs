@@ -126,7 +126,7 @@ fn the_range_of_a_gone_replica_is_closed_after_two_rounds() {
         id: 1,
         state: Arc::new(state.clone()),
     };
-    let mut round = |copy: &mut DocumentCopy, theirs: &State<Map>| {
+    let round = |copy: &mut DocumentCopy, theirs: &State<Map>| {
         copy.tick();
         for effect in copy.take_effects() {
             match effect {
