@@ -339,6 +339,7 @@ impl Session {
                 sequence,
                 name,
                 payload,
+                ..
             } => {
                 self.seen = sequence;
                 let payload = serde_json::from_slice(&payload).unwrap_or(Value::Null);
@@ -355,7 +356,8 @@ impl Session {
                     return Some(Over::Cut);
                 }
             }
-            Packet::Pong { .. } | Packet::Call { .. } | Packet::Delta { .. } => {}
+            // No documents and no streams yet.
+            _ => {}
         }
         None
     }
