@@ -357,7 +357,17 @@ impl Session {
                 }
             }
             // No documents and no streams yet.
-            _ => {}
+            Packet::Pong { .. }
+            | Packet::Call { .. }
+            | Packet::StreamInit { .. }
+            | Packet::StreamChunk { .. }
+            | Packet::StreamEnd { .. }
+            | Packet::StreamAbort { .. }
+            | Packet::Credit { .. }
+            | Packet::Delta { .. }
+            | Packet::Digest { .. }
+            | Packet::PeerDelta { .. }
+            | Packet::PeerDigest { .. } => {}
         }
         None
     }
