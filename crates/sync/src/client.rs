@@ -339,6 +339,7 @@ impl Session {
                 sequence,
                 name,
                 payload,
+                ..
             } => {
                 self.seen = sequence;
                 let payload = serde_json::from_slice(&payload).unwrap_or(Value::Null);
@@ -355,7 +356,18 @@ impl Session {
                     return Some(Over::Cut);
                 }
             }
-            Packet::Pong { .. } | Packet::Call { .. } | Packet::Delta { .. } => {}
+            // No documents and no streams yet.
+            Packet::Pong { .. }
+            | Packet::Call { .. }
+            | Packet::StreamInit { .. }
+            | Packet::StreamChunk { .. }
+            | Packet::StreamEnd { .. }
+            | Packet::StreamAbort { .. }
+            | Packet::Credit { .. }
+            | Packet::Delta { .. }
+            | Packet::Digest { .. }
+            | Packet::PeerDelta { .. }
+            | Packet::PeerDigest { .. } => {}
         }
         None
     }

@@ -1,8 +1,8 @@
-//! The binary dialect `pointsman.v1`, sans I/O: bytes in, packets out.
+//! The wire, sans I/O: bytes in, packets out.
 //!
-//! One packet fills one WebSocket message: `kind u8 ‖ zigzag-varint id ‖ body`. The sign of an id tells who started:
-//! clients count up from 1, servers down from −1; the id of an EVENT is the negated sequence number, which is also the
-//! resume point. `docs/PROTOCOL.md` has the layouts.
+//! In the binary dialect `pointsman.v1` one packet fills one WebSocket message: `kind u8 ‖ zigzag-varint id ‖ body`. The
+//! sign of an id tells who started: clients count up from 1, servers down from −1; the id of an EVENT is the negated
+//! sequence number, which is also the resume point. `docs/PROTOCOL.md` has the layouts.
 #![cfg_attr(
     test,
     allow(
@@ -13,7 +13,9 @@
     )
 )]
 
+mod error;
 mod packet;
 mod varint;
 
-pub use packet::{DecodeError, EncodeError, PACKET_BYTES_MAX, Packet, SUBPROTOCOL};
+pub use error::{Category, DecodeError, EncodeError, Retry};
+pub use packet::{NAME_BYTES_MAX, Origin, PACKET_BYTES_MAX, Packet, SUBPROTOCOL};

@@ -1,18 +1,17 @@
 //! Integers of variable length, seven bits a byte, lowest first.
 
-use bytes::{BufMut, BytesMut};
-
-use crate::packet::DecodeError;
+use crate::error::DecodeError;
+use crate::packet::Sink;
 
 /// Ten bytes hold 64 bits.
 const BYTES_MAX: u32 = 10;
 
-pub(crate) fn put(buffer: &mut BytesMut, mut value: u64) {
+pub(crate) fn put(sink: &mut impl Sink, mut value: u64) {
     while value >= 0x80 {
-        buffer.put_u8(u8::try_from(value & 0x7f).unwrap_or(0) | 0x80);
+        sink.byte(u8::try_from(value & 0x7f).unwrap_or(0) | 0x80);
         value >>= 7;
     }
-    buffer.put_u8(u8::try_from(value).unwrap_or(0));
+    sink.byte(u8::try_from(value).unwrap_or(0));
 }
 
 pub(crate) fn take(bytes: &mut &[u8], field: &'static str) -> Result<u64, DecodeError> {

@@ -257,6 +257,7 @@ async fn receive(hub: &Hub, socket: &mut Socket, _place: OwnedSemaphorePermit) -
     let event = |sequence, name: &str, payload: String| Packet::Event {
         sequence,
         name: name.to_owned(),
+        origin: None,
         payload: Bytes::from(payload),
     };
     send(socket, &event(1, GREETING, hub.replica.to_string())).await?;
@@ -264,7 +265,8 @@ async fn receive(hub: &Hub, socket: &mut Socket, _place: OwnedSemaphorePermit) -
     loop {
         let (part, next) = hub.documents.part(after.as_ref(), PART_BYTES_MAX);
         let payload = Bytes::from(serde_json::to_vec(&part).ok()?);
-        send(socket, &Packet::Delta { id: 0, payload }).await?;
+        let name = String::new();
+        send(socket, &Packet::PeerDelta { id: 0, name, payload }).await?;
         after = next;
         if after.is_none() {
             break;
@@ -279,7 +281,7 @@ async fn receive(hub: &Hub, socket: &mut Socket, _place: OwnedSemaphorePermit) -
             .ok()?;
         let Message::Binary(bytes) = message else { continue };
         match Packet::decode(&bytes) {
-            Ok(Packet::Delta { id, payload }) => {
+            Ok(Packet::PeerDelta { id, payload, .. }) => {
                 let delta = serde_json::from_slice::<Rooms>(&payload).ok();
                 let learnt = delta.and_then(|delta| hub.documents.learn(&delta, from).ok());
                 let status = if learnt.is_some() { 0 } else { 400 };

@@ -268,6 +268,7 @@ impl Session {
         self.send(&Packet::Event {
             sequence: self.sequence,
             name: name.to_owned(),
+            origin: None,
             payload,
         })
         .await

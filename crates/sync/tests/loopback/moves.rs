@@ -165,6 +165,7 @@ async fn a_call_that_was_not_answered_is_sent_again_after_the_move() {
     let greeting_packet = Packet::Event {
         sequence: 1,
         name: "session/greeting".to_owned(),
+        origin: None,
         payload: r#"{"revision": "deaf", "replica": "1", "token": "t", "resumed": false}"#.into(),
     };
     socket

@@ -110,7 +110,7 @@ impl Line {
     pub(super) async fn take_over(&mut self, documents: &Documents, replica: u64) -> Result<(), PeerError> {
         loop {
             match tokio::time::timeout(STEP_WITHIN, self.receive()).await?? {
-                Packet::Delta { payload, .. } => {
+                Packet::PeerDelta { payload, .. } => {
                     let delta = serde_json::from_slice::<Rooms>(&payload)
                         .map_err(|_| PeerError::Protocol("state is malformed"))?;
                     if let Err(error) = documents.learn(&delta, Some(replica)) {
@@ -130,6 +130,7 @@ impl Line {
         let greeting = Packet::Event {
             sequence: 1,
             name,
+            origin: None,
             payload,
         };
         self.write(&greeting).await?;
@@ -208,7 +209,8 @@ impl Line {
         let until = Instant::now() + STEP_WITHIN;
         self.waiting.insert(id, Waiting { until, holders });
         let payload = Bytes::from(payload);
-        self.write(&Packet::Delta { id, payload }).await
+        let name = String::new();
+        self.write(&Packet::PeerDelta { id, name, payload }).await
     }
 
     async fn write(&mut self, packet: &Packet) -> Result<(), PeerError> {
