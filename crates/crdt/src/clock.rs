@@ -39,6 +39,15 @@ impl Clock {
         }
     }
 
+    /// A clock that goes on after what is stored.
+    #[must_use]
+    pub(crate) fn after(skew_max_ms: u64, stored: Option<Stamp>) -> Self {
+        Self {
+            last: stored.unwrap_or_default(),
+            skew_max_ms,
+        }
+    }
+
     /// The next stamp. After a crash, `recover` the stored stamps first; a clock that went back costs logic bits only.
     pub fn tick(&mut self, now_ms: u64) -> Stamp {
         self.last = Stamp::at(now_ms).max(Stamp(self.last.0.saturating_add(1)));
