@@ -39,7 +39,16 @@ impl Clock {
         }
     }
 
-    /// The next stamp. After a crash, observe the stored stamps first; a clock that went back costs logic bits only.
+    /// A clock that goes on after what is stored.
+    #[must_use]
+    pub(crate) fn after(skew_max_ms: u64, stored: Option<Stamp>) -> Self {
+        Self {
+            last: stored.unwrap_or_default(),
+            skew_max_ms,
+        }
+    }
+
+    /// The next stamp. After a crash, `recover` the stored stamps first; a clock that went back costs logic bits only.
     pub fn tick(&mut self, now_ms: u64) -> Stamp {
         self.last = Stamp::at(now_ms).max(Stamp(self.last.0.saturating_add(1)));
         self.last
@@ -58,6 +67,12 @@ impl Clock {
             });
         }
         Ok(())
+    }
+
+    /// Takes note of a stamp that was accepted before, such as one in a stored state: however far ahead it is, the next
+    /// stamp has to be later.
+    pub fn recover(&mut self, stamp: Stamp) {
+        self.last = self.last.max(stamp);
     }
 
     /// Takes note of another replica's stamp.

@@ -284,6 +284,18 @@ impl From<Interval> for Context {
     }
 }
 
+impl FromIterator<Interval> for Context {
+    fn from_iter<I: IntoIterator<Item = Interval>>(intervals: I) -> Self {
+        let mut sorted: Vec<Interval> = intervals.into_iter().collect();
+        sorted.sort_unstable();
+        let mut context = Self::new();
+        for interval in sorted {
+            context.push(interval);
+        }
+        context
+    }
+}
+
 impl FromIterator<Dot> for Context {
     fn from_iter<I: IntoIterator<Item = Dot>>(dots: I) -> Self {
         let mut sorted: Vec<Dot> = dots.into_iter().collect();

@@ -1,13 +1,15 @@
 //! Documents: maps with a schema.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::context::Context;
 use crate::dot::Replica;
 use crate::error::{LimitError, OperationError};
 use crate::map::{Map, MapEffect, MapOperation};
 use crate::node::{Node, Operation};
-use crate::state::State;
+use crate::state::{Digest, State};
+use crate::unknown::Unknown;
 
 /// Type of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +31,21 @@ impl FieldType {
     /// Name in schemas.
     #[must_use]
     pub fn name(self) -> &'static str {
-        Node::empty(self.0).map_or("unknown", |node| node.type_name())
+        self.empty().type_name()
+    }
+
+    /// Names of all types.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        Node::type_names()
+    }
+
+    /// A store that nobody has written yet.
+    #[must_use]
+    pub fn empty(self) -> Node {
+        Node::empty(self.0).unwrap_or_else(|| Node::Unknown {
+            tag: self.0,
+            content: Unknown::default(),
+        })
     }
 }
 
@@ -62,12 +78,26 @@ impl Schema {
         self.fields.iter().map(|(name, found)| (name, *found))
     }
 
-    fn field(&self, field: &str) -> Result<FieldType, OperationError> {
+    #[cfg(feature = "json")]
+    pub(crate) fn insert(&mut self, name: &str, field: FieldType) {
+        self.fields.insert(name.into(), field);
+    }
+
+    pub(crate) fn field(&self, field: &str) -> Result<FieldType, OperationError> {
         self.fields
             .get(field)
             .copied()
             .ok_or_else(|| OperationError::UnknownField { field: field.into() })
     }
+}
+
+/// What a join changed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Joined {
+    /// The part of what came that was new: what others may still lack.
+    pub news: State<Map>,
+    /// Names of fields that changed, ascending; also such as the schema lacks.
+    pub changed: BTreeSet<Arc<str>>,
 }
 
 /// A map and the schema that its readers and writers use. Fields that the schema lacks are kept, joined and relayed.
@@ -160,11 +190,72 @@ impl Document {
         self.state.prepare(replica, &self.operation(field, operation)?)
     }
 
-    /// Joins a state or delta.
+    /// Applies an operation of `operation` and gives its delta; `None` when nothing changed.
     ///
     /// # Errors
-    /// When a bound on unknown content was reached. The document is unchanged.
-    pub fn join(&mut self, other: &State<Map>) -> Result<(), LimitError> {
-        self.state.join(other)
+    /// When it is not possible here and now. The document is unchanged.
+    pub fn apply(
+        &mut self,
+        replica: Replica,
+        operation: &MapOperation,
+    ) -> Result<Option<State<Map>>, OperationError> {
+        self.state.update(replica, operation)
+    }
+
+    /// Joins a state or delta, and says what that changed. Takes time by the delta, not the document, unless the delta
+    /// removes elements or keys without naming their place.
+    ///
+    /// # Errors
+    /// When a bound was reached. The document is unchanged.
+    pub fn join(&mut self, other: &State<Map>) -> Result<Joined, LimitError> {
+        let news = other.difference(&self.state);
+        if news.is_bottom() {
+            return Ok(Joined::default());
+        }
+        let mut changed: BTreeSet<Arc<str>> = news.store.entries().map(|(key, _)| key.name.clone()).collect();
+        // The difference has exactly the dots that are new or that live here and go.
+        let mut gone = news.context.intersection(&self.state.context);
+        for guide in [Some(&other.store), None] {
+            if !gone.is_empty() {
+                let found = self.state.store.named_dots(guide, &gone);
+                gone = gone.difference(&found.values().fold(Context::new(), |mut all, dots| {
+                    all.join(dots);
+                    all
+                }));
+                changed.extend(found.into_keys());
+            }
+        }
+        self.state.join(&news)?;
+        Ok(Joined { news, changed })
+    }
+
+    /// What others have to have so that they have all that is here; smaller than the state.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        &self.state.context
+    }
+
+    /// Whether all that was seen elsewhere was seen here.
+    #[must_use]
+    pub fn covers(&self, context: &Context) -> bool {
+        context.is_subset(&self.state.context)
+    }
+
+    /// What to ask others with.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.state.digest()
+    }
+
+    /// The delta for who told its digest; bottom when it lacks nothing.
+    #[must_use]
+    pub fn missing(&self, digest: &Digest) -> State<Map> {
+        self.state.missing(digest)
+    }
+
+    /// Bytes of the encoded state. Takes time by the document: between two measurements, add the bytes of deltas.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.state.encode().len()
     }
 }

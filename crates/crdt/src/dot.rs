@@ -49,6 +49,14 @@ impl Replica {
         u64::from(self.incarnation) << SEQUENCE_BITS
     }
 
+    /// The last dot that the incarnation before this one could ever use.
+    pub(crate) fn before(self) -> Dot {
+        Dot {
+            slot: self.slot,
+            counter: self.base() - 1,
+        }
+    }
+
     /// The last counter that this incarnation could ever use.
     pub(crate) fn end(self) -> u64 {
         self.base() | SEQUENCE_MAX
@@ -89,14 +97,6 @@ impl Dot {
     pub(crate) fn from_parts(slot: u16, incarnation: u64, sequence: u64) -> Option<Self> {
         let counter = counter_of(incarnation, sequence)?;
         Some(Self { slot, counter })
-    }
-
-    /// The last dot that its incarnation could ever make.
-    pub(crate) fn last_of_incarnation(self) -> Self {
-        Self {
-            slot: self.slot,
-            counter: self.counter | SEQUENCE_MAX,
-        }
     }
 
     pub(crate) fn next(self) -> Self {

@@ -22,6 +22,8 @@ pub mod engine;
 mod error;
 mod flag;
 mod graph;
+#[cfg(feature = "json")]
+mod json;
 mod keyed;
 mod map;
 mod node;
@@ -38,12 +40,14 @@ pub use clock::{Clock, Stamp};
 pub use codec::{Reader, Writer};
 pub use context::{Context, Interval};
 pub use counter::{GCounter, PnCounter, PnTotals, Total};
-pub use document::{Document, FieldType, Schema};
+pub use document::{Document, FieldType, Joined, Schema};
 pub use dot::{Dot, Replica};
 pub use dot_fun::{DotFun, Payload, Write};
 pub use error::{DecodeError, LimitError, OperationError, Retry, SkewError};
 pub use flag::{DisableWinsFlag, EnableWinsFlag};
 pub use graph::{Edge, Graph, GraphEffect, GraphOperation, OrGraph, TwoPhaseGraph};
+#[cfg(feature = "json")]
+pub use json::{ApplyError, JsonError};
 pub use keyed::{Key, KeyWrite, Keyed};
 pub use map::{Map, MapEffect, MapKey, MapOperation};
 pub use node::{Node, NodeEffect, Operation};

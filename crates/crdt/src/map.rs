@@ -14,7 +14,7 @@ use crate::store::{Crdt, Join, Mint, Store};
 use crate::unknown::{FRAGMENTS, Unknown};
 
 /// Maps in maps.
-const DEPTH_MAX: u32 = 16;
+pub(crate) const DEPTH_MAX: u32 = 16;
 
 /// A name, and the type of what it holds: one name used with two types concurrently holds both.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +54,16 @@ pub enum MapOperation {
         /// Name.
         name: Arc<str>,
     },
+}
+
+impl MapOperation {
+    /// Name of the key.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        match self {
+            Self::Update { name, .. } | Self::Remove { name } => name,
+        }
+    }
 }
 
 /// Effect on one name.
@@ -114,6 +124,31 @@ impl Map {
             tag: u64::MAX,
         };
         self.entries.range(first..=last)
+    }
+
+    /// Which of the dots live where; with a guide, only at the keys that it has.
+    pub(crate) fn named_dots(&self, guide: Option<&Self>, wanted: &Context) -> BTreeMap<Arc<str>, Context> {
+        let mut found = BTreeMap::<Arc<str>, Context>::new();
+        let mut look = |key: &MapKey, node: &Node, guide: Option<&Node>| {
+            let mut dots = Context::new();
+            node.dots(guide, &mut |dot| {
+                if wanted.contains(dot) {
+                    dots.insert(dot);
+                }
+            });
+            if !dots.is_empty() {
+                found.entry(key.name.clone()).or_default().join(&dots);
+            }
+        };
+        match guide {
+            None => self.entries.iter().for_each(|(key, node)| look(key, node, None)),
+            Some(guide) => guide.entries.iter().for_each(|(key, guide)| {
+                if let Some(node) = self.entries.get(key) {
+                    look(key, node, Some(guide));
+                }
+            }),
+        }
+        found
     }
 
     fn one(key: MapKey, node: Node) -> Self {

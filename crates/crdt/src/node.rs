@@ -103,6 +103,11 @@ macro_rules! nodes {
                 }
             }
 
+            /// Names of all types.
+            pub(crate) fn type_names() -> impl Iterator<Item = &'static str> {
+                [$(<$name>::NAME,)+].into_iter()
+            }
+
             pub(crate) fn tag_of(name: &str) -> Option<u64> {
                 $(if name == <$name>::NAME { return Some(<$name>::TAG); })+
                 None

@@ -13,9 +13,12 @@ use crate::value::Value;
 mod bytes;
 mod collect;
 mod elements;
+mod list;
 mod order;
+mod pieces;
 mod run;
 
+use list::RunList;
 pub use run::Place;
 use run::{Content, Run};
 
@@ -85,20 +88,29 @@ pub enum SequenceEffect<T> {
     },
 }
 
+/// A run, and how it is ordered now. The latter follows from all runs.
+#[derive(Clone, Debug)]
+struct Slot<T> {
+    run: Run<T>,
+    /// What orders its first node: its place, or the root where that refers to what is absent.
+    effective: Place,
+    /// Chunk of the list that has its entry.
+    chunk: u32,
+}
+
 /// An ordered sequence.
 #[derive(Clone, Debug)]
 pub struct Sequence<T> {
-    /// By first dot. A run's nodes are contiguous both in dots and in order; runs are as long as that allows, so equal
-    /// sets of nodes have equal runs.
-    runs: BTreeMap<Dot, Run<T>>,
-    /// The order: first dot and visible elements of each run. Follows from the runs.
-    order: Vec<(Dot, u32)>,
+    /// By first dot. A run's nodes are contiguous both in dots and in order.
+    slots: BTreeMap<Dot, Slot<T>>,
+    /// The order of the runs.
+    list: RunList,
+    /// Left children of nodes in their order; each begins a run.
+    lefts: BTreeMap<Dot, Vec<Dot>>,
+    /// Right children of nodes in their order, none is the root; those that begin a run.
+    rights: BTreeMap<Option<Dot>, Vec<Dot>>,
     /// Runs whose place is not known or refers to a node that is absent. They are not final: what arrives may move them.
     dangling: usize,
-    /// Where in the order the last change was.
-    hint: usize,
-    /// Sum over the order.
-    visible: u64,
     /// Sum over the runs.
     nodes: u64,
 }
@@ -106,11 +118,11 @@ pub struct Sequence<T> {
 impl<T> Default for Sequence<T> {
     fn default() -> Self {
         Self {
-            runs: BTreeMap::new(),
-            order: Vec::new(),
+            slots: BTreeMap::new(),
+            list: RunList::default(),
+            lefts: BTreeMap::new(),
+            rights: BTreeMap::new(),
             dangling: 0,
-            hint: 0,
-            visible: 0,
             nodes: 0,
         }
     }
@@ -118,7 +130,8 @@ impl<T> Default for Sequence<T> {
 
 impl<T: Element> PartialEq for Sequence<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.runs == other.runs
+        // Where runs are cut depends on the order, which depends on the set of nodes only.
+        self.slots.len() == other.slots.len() && self.runs().eq(other.runs())
     }
 }
 
@@ -126,21 +139,26 @@ impl<T: Element> Sequence<T> {
     /// Visible elements.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.visible
+        self.list.visible()
     }
 
     /// Whether nothing is visible.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.visible == 0
+        self.len() == 0
     }
 
     /// Visible elements in order.
     pub fn values(&self) -> impl Iterator<Item = &T> {
-        self.order
-            .iter()
-            .filter_map(|(first, _)| self.runs.get(first))
-            .flat_map(Run::alive)
+        self.list
+            .iter_from(self.list.start())
+            .filter_map(|(first, _)| self.slots.get(&first))
+            .flat_map(|slot| slot.run.alive())
+    }
+
+    /// Runs by dot.
+    fn runs(&self) -> impl Iterator<Item = &Run<T>> {
+        self.slots.values().map(|slot| &slot.run)
     }
 
     /// Nodes that are kept, tombstones included.
@@ -152,45 +170,31 @@ impl<T: Element> Sequence<T> {
     /// Dot of the visible element at the index: an anchor that stays with the element.
     #[must_use]
     pub fn anchor(&self, index: u64) -> Option<Dot> {
-        let (at, offset) = self.find_visible(index)?;
-        Some(self.order.get(at)?.0.after(offset))
+        let (at, offset) = self.list.find_visible(index)?;
+        Some(self.list.get(at)?.0.after(offset))
     }
 
     /// Where the anchor is now, counted in visible elements; for a deleted element, where it was.
     #[must_use]
     pub fn index_of(&self, anchor: Dot) -> Option<u64> {
-        let (run, offset) = self.locate(anchor)?;
-        let at = self.order.iter().position(|(first, _)| *first == run.first)?;
-        let before: u64 = self
-            .order
-            .iter()
-            .take(at)
-            .map(|(_, visible)| u64::from(*visible))
-            .sum();
-        Some(before + if run.is_alive() { offset } else { 0 })
+        let (slot, offset) = self.locate(anchor)?;
+        let at = self.list.find(slot.chunk, slot.run.first)?;
+        let before = self.list.visible_before(at);
+        Some(before + if slot.run.is_alive() { offset } else { 0 })
     }
 
     /// The run that has the node, and the offset in it.
-    fn locate(&self, dot: Dot) -> Option<(&Run<T>, u64)> {
-        let (_, run) = self.runs.range(..=dot).next_back()?;
-        let offset = dot.counter.checked_sub(run.first.counter)?;
-        (run.first.slot == dot.slot && offset < run.len()).then_some((run, offset))
+    fn locate(&self, dot: Dot) -> Option<(&Slot<T>, u64)> {
+        let (_, slot) = self.slots.range(..=dot).next_back()?;
+        let offset = dot.counter.checked_sub(slot.run.first.counter)?;
+        (slot.run.first.slot == dot.slot && offset < slot.run.len()).then_some((slot, offset))
     }
 
     /// How many nodes have dots in the context.
     fn nodes_in(&self, context: &Context) -> u64 {
         let mut count = 0;
         for interval in context.intervals() {
-            let first = Dot {
-                slot: interval.slot,
-                counter: interval.first,
-            };
-            let start = self.locate(first).map_or(first, |(run, _)| run.first);
-            let last = Dot {
-                slot: interval.slot,
-                counter: interval.last,
-            };
-            for run in self.runs.range(start..=last).map(|(_, run)| run) {
+            for run in self.overlapping(*interval) {
                 let from = run.first.counter.max(interval.first);
                 let to = run.last().counter.min(interval.last);
                 count += to.saturating_add(1).saturating_sub(from);
@@ -201,12 +205,12 @@ impl<T: Element> Sequence<T> {
 
     /// Joins a small delta in place. `None`: nothing was changed, the general way has to be taken.
     fn join_small(&mut self, theirs: &Self, join: &Join<'_>) -> Option<()> {
-        if theirs.runs.len() > SMALL_RUNS || join.theirs.intervals().len() > SMALL_INTERVALS {
+        if theirs.slots.len() > SMALL_RUNS || join.theirs.intervals().len() > SMALL_INTERVALS {
             return None;
         }
         let mut common = 0;
         let mut fresh = Vec::new();
-        for run in theirs.runs.values() {
+        for run in theirs.runs() {
             let mine = self.locate(run.first);
             if mine.is_some() {
                 // A deletion of nodes that are all here.
@@ -242,7 +246,7 @@ impl<T: Element> Sequence<T> {
         for (run, _) in fresh {
             self.place_run(run.clone());
         }
-        for run in theirs.runs.values() {
+        for run in theirs.runs() {
             if let Content::Deleted { by, .. } = run.content {
                 self.delete_range(run.interval(), by);
             }
@@ -256,23 +260,23 @@ impl<T: Element> Store for Sequence<T> {
     const NAME: &'static str = T::NAME;
 
     fn is_bottom(&self) -> bool {
-        self.runs.is_empty()
+        self.slots.is_empty()
     }
 
     fn dots(&self, _guide: Option<&Self>, visit: &mut dyn FnMut(Dot)) {
-        for run in self.runs.values() {
+        for run in self.runs() {
             (0..run.len()).for_each(|offset| visit(run.first.after(offset)));
         }
     }
 
     fn join(&mut self, theirs: &Self, join: &mut Join<'_>) {
         if self.join_small(theirs, join).is_none() {
-            self.join_elements(theirs, join);
+            self.join_runs(theirs, join);
         }
     }
 
     fn unknown_to(&self, seen: Option<&Self>, context: &Context) -> Self {
-        self.elements_unknown_to(seen, context)
+        self.runs_unknown_to(seen, context)
     }
 
     fn atoms(&self, emit: &mut dyn FnMut(Self, &[Dot])) {
@@ -288,14 +292,14 @@ impl<T: Element> Store for Sequence<T> {
     }
 
     fn incomplete(&self, visit: &mut dyn FnMut(Dot)) {
-        for run in self.runs.values().filter(|run| run.place.is_none()) {
+        for run in self.runs().filter(|run| run.place.is_none()) {
             (0..run.len()).for_each(|offset| visit(run.first.after(offset)));
         }
     }
 
     fn changed_by_collection(&self, visit: &mut dyn FnMut(Dot)) {
         let raised = |run: &&Run<T>| run.place.is_some_and(|place| place.level > 0);
-        self.runs.values().filter(raised).for_each(|run| visit(run.first));
+        self.runs().filter(raised).for_each(|run| visit(run.first));
     }
 
     fn encode_body(&self, context: &Context, to: &mut Writer) {

@@ -29,6 +29,44 @@ pub struct Digest {
     pub live: Context,
 }
 
+impl Digest {
+    /// Of whoever tells only what it has seen, such as a client that resumes: anything of that may still live there. The
+    /// answer is larger than to a digest with the live dots, as it names all that is dead.
+    #[must_use]
+    pub fn of_context(context: Context) -> Self {
+        Self {
+            live: context.clone(),
+            context,
+        }
+    }
+
+    /// The one encoding: both contexts.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut to = Writer::new();
+        self.context.encode(&mut to);
+        self.live.encode(&mut to);
+        to.into_bytes()
+    }
+
+    /// Reads what `encode` wrote.
+    ///
+    /// # Errors
+    /// When the bytes are not the one encoding of a digest.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut from = Reader::new(bytes);
+        let digest = Self {
+            context: Context::decode(&mut from)?,
+            live: Context::decode(&mut from)?,
+        };
+        if from.is_empty() {
+            Ok(digest)
+        } else {
+            Err(DecodeError::Trailing { left: from.left() })
+        }
+    }
+}
+
 impl<S: Store> State<S> {
     /// Nothing was seen.
     #[must_use]

@@ -159,11 +159,13 @@ impl<'a> Mint<'a> {
         })
     }
 
-    /// Whether the dot is of this replica, or of a retired earlier incarnation of its slot: a share that it may carry on.
+    /// Whether the dot is of this replica, or of an earlier incarnation of its slot when all of them are retired: a share
+    /// that it may carry on. As long as one before it may still write, that one may carry on the same.
     #[must_use]
     pub fn owns(&self, dot: Dot) -> bool {
         dot.slot == self.replica.slot()
-            && (dot.counter > self.replica.base() || self.context.contains(dot.last_of_incarnation()))
+            && dot.counter <= self.replica.end()
+            && (dot.counter > self.replica.base() || self.context.contains(self.replica.before()))
     }
 
     /// What the writer has seen.

@@ -7,8 +7,9 @@ use crate::codec::{Reader, Writer, unzigzag, zigzag};
 use crate::error::DecodeError;
 
 /// Nesting of lists and records.
-const DEPTH_MAX: u32 = 32;
-const FIRST_UNKNOWN: u64 = 16;
+pub(crate) const DEPTH_MAX: u32 = 32;
+/// The first tag that a newer build may use.
+pub(crate) const FIRST_UNKNOWN: u64 = 16;
 const NAN: u64 = 0x7ff8_0000_0000_0000;
 const FIELD: &str = "value";
 
@@ -156,7 +157,7 @@ impl Value {
     }
 }
 
-fn canonical_bits(value: f64) -> u64 {
+pub(crate) fn canonical_bits(value: f64) -> u64 {
     if value.is_nan() { NAN } else { value.to_bits() }
 }
 

@@ -39,6 +39,28 @@ impl Context {
         }
     }
 
+    /// Bytes of the encoding.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut to = Writer::new();
+        self.encode(&mut to);
+        to.into_bytes()
+    }
+
+    /// Reads what `to_bytes` gave.
+    ///
+    /// # Errors
+    /// When the bytes are not the one encoding of a context.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut from = Reader::new(bytes);
+        let context = Self::decode(&mut from)?;
+        if from.is_empty() {
+            Ok(context)
+        } else {
+            Err(DecodeError::Trailing { left: from.left() })
+        }
+    }
+
     /// Reads what `encode` wrote.
     ///
     /// # Errors

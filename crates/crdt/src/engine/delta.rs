@@ -171,7 +171,7 @@ impl<S: Crdt> Engine<S> for DeltaEngine<S> {
     type Message = DeltaMessage<S>;
 
     fn start(settings: Settings, state: State<S>) -> Self {
-        let clock = Clock::new(settings.skew_max_ms);
+        let clock = Clock::after(settings.skew_max_ms, state.newest_stamp());
         let neighbours = BTreeMap::new();
         Self {
             settings,
@@ -249,7 +249,11 @@ impl<S: Crdt> Engine<S> for DeltaEngine<S> {
                 Ok(vec![DeltaMessage::Acknowledge { epoch: *epoch, to }])
             }
             DeltaMessage::Acknowledge { epoch, to } => {
-                if *epoch == self.settings.epoch && *to <= self.next {
+                // Nothing is held for a neighbour that has not spoken yet: one that was forgotten may still have
+                // acknowledgements on the way, and what came after those is gone.
+                let held = self.buffer.front().map_or(self.next, |oldest| oldest.number);
+                let late = link.acknowledged.is_none() && *to < held;
+                if *epoch == self.settings.epoch && *to <= self.next && !late {
                     let link = self.neighbours.entry(neighbour).or_default();
                     link.acknowledged = Some(link.acknowledged.unwrap_or(0).max(*to));
                     self.release();

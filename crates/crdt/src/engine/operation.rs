@@ -52,26 +52,39 @@ impl<S: Crdt> OperationEngine<S> {
         }
     }
 
-    /// Delivers what can be; each delivery may free others.
+    /// Delivers what can be; each delivery may free others. What is there in the order of dots goes in one pass.
     fn deliver(&mut self) {
-        loop {
-            let context = &self.state.context;
-            self.waiting.retain(|dots, _| !dots.is_subset(context));
-            let ready = self.waiting.iter().find(|(_, message)| {
-                matches!(message.as_ref(), OperationMessage::Operation { after, .. } if after.is_subset(context))
-            });
-            let Some(dots) = ready.map(|(dots, _)| dots.clone()) else {
-                return;
-            };
-            let Some(message) = self.waiting.remove(&dots) else {
-                return;
-            };
-            if let OperationMessage::Operation { effect, .. } = message.as_ref() {
-                self.state.effect(effect);
-                self.state.context.join(&dots);
+        let mut delivered = true;
+        while std::mem::take(&mut delivered) {
+            for (dots, message) in std::mem::take(&mut self.waiting) {
+                let OperationMessage::Operation { after, .. } = message.as_ref() else {
+                    continue;
+                };
+                if self.is_known(&dots) {
+                    continue;
+                }
+                if after.is_subset(&self.state.context) {
+                    self.accept(&dots, message);
+                    delivered = true;
+                } else {
+                    self.waiting.insert(dots, message);
+                }
             }
-            self.remember(message);
         }
+    }
+
+    /// Whether any of the dots was seen: then the operation was delivered, or nothing that its origin may have sent.
+    fn is_known(&self, dots: &Context) -> bool {
+        dots.is_empty() || self.state.context.overlap(dots) > 0
+    }
+
+    /// Applies an operation whose turn it is.
+    fn accept(&mut self, dots: &Context, message: Arc<OperationMessage<S>>) {
+        if let OperationMessage::Operation { effect, .. } = message.as_ref() {
+            self.state.effect(effect);
+            self.state.context.join(dots);
+        }
+        self.remember(message);
     }
 
     /// What brings the owner of the context up to date.
@@ -98,7 +111,7 @@ impl<S: Crdt> Engine<S> for OperationEngine<S> {
     type Message = Arc<OperationMessage<S>>;
 
     fn start(settings: Settings, state: State<S>) -> Self {
-        let clock = Clock::new(settings.skew_max_ms);
+        let clock = Clock::after(settings.skew_max_ms, state.newest_stamp());
         Self {
             settings,
             clock,
@@ -141,15 +154,20 @@ impl<S: Crdt> Engine<S> for OperationEngine<S> {
         now_ms: u64,
     ) -> Result<Vec<Self::Message>, ReceiveError> {
         match message.as_ref() {
-            OperationMessage::Operation { dots, effect, .. } => {
+            OperationMessage::Operation { dots, after, effect } => {
                 if let Some(stamp) = State::<S>::delta_of(effect).newest_stamp() {
                     self.clock.observe(stamp, now_ms)?;
                 }
-                // What does not fit is asked for again.
-                if self.waiting.len() < self.settings.buffer_max {
+                if self.is_known(dots) {
+                    return Ok(Vec::new());
+                }
+                if after.is_subset(&self.state.context) {
+                    self.accept(dots, message.clone());
+                    self.deliver();
+                } else if self.waiting.len() < self.settings.buffer_max {
+                    // What does not fit is asked for again.
                     self.waiting.insert(dots.clone(), message.clone());
                 }
-                self.deliver();
                 Ok(Vec::new())
             }
             OperationMessage::Ask { context } => Ok(self.answer(context)),

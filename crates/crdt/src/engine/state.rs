@@ -23,7 +23,7 @@ impl<S: Crdt> Engine<S> for StateEngine<S> {
 
     fn start(settings: Settings, state: State<S>) -> Self {
         Self {
-            clock: Clock::new(settings.skew_max_ms),
+            clock: Clock::after(settings.skew_max_ms, state.newest_stamp()),
             settings,
             state: Arc::new(state),
         }

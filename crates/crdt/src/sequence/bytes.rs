@@ -51,12 +51,14 @@ impl Element for char {
 
 impl<T: Element> Sequence<T> {
     pub(super) fn encode_runs(&self, context: &Context, to: &mut Writer) {
-        let mut runs = self.runs.values().cloned().peekable();
-        while let Some(mut run) = runs.next() {
-            while let Some(next) = runs.next_if(|next| run.can_join(next)) {
-                run.append(next);
+        let mut runs = self.runs().peekable();
+        while let Some(run) = runs.next() {
+            // What continues by dots is one run here, whatever stands between in the order.
+            let mut whole = std::borrow::Cow::Borrowed(run);
+            while let Some(next) = runs.next_if(|next| whole.can_join(next)) {
+                whole.to_mut().append(next.clone());
             }
-            encode_run(&run, context, to);
+            encode_run(&whole, context, to);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::elements::Node;
+use super::run::Content;
 use super::{Element, Sequence};
 use crate::context::Context;
 use crate::dot::Dot;
@@ -24,6 +25,12 @@ impl<T: Element> Sequence<T> {
     /// saw the deletion, and new nodes refer to visible nodes only, so the references that are here are all there will be.
     pub(super) fn collect_tombstones(&mut self, stable: &Context) {
         let gone = |by: Dot| by == Dot::STABLE || stable.contains(by);
+        let any = self
+            .runs()
+            .any(|run| matches!(run.content, Content::Deleted { by, .. } if run.place.is_some() && gone(by)));
+        if !any {
+            return;
+        }
         let mut nodes = self.elements();
         let mut candidates = BTreeSet::new();
         for (dot, node) in &mut nodes {

@@ -1,12 +1,10 @@
-//! Node by node: the general join, and building the order anew.
+//! Node by node, and building the order anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::run::{Content, Place, Run};
-use super::{Element, Sequence};
-use crate::context::Context;
+use super::{Element, Sequence, Slot};
 use crate::dot::Dot;
-use crate::store::Join;
 
 /// One node on its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,22 +17,12 @@ impl<T: Element> Node<T> {
     pub(super) fn deleted_by(&self) -> Option<Dot> {
         self.content.as_ref().err().copied()
     }
-
-    /// Higher place, deletion over element, smaller deletion. Elements of one dot are equal but for faulty peers.
-    fn join(&mut self, other: &Self) {
-        self.place = self.place.max(other.place);
-        self.content = match (&self.content, &other.content) {
-            (Ok(a), Ok(b)) => Ok(a.max(b).clone()),
-            (Err(a), Err(b)) => Err(*a.min(b)),
-            (Err(by), _) | (_, Err(by)) => Err(*by),
-        };
-    }
 }
 
 impl<T: Element> Sequence<T> {
     pub(super) fn elements(&self) -> BTreeMap<Dot, Node<T>> {
         let mut nodes = BTreeMap::new();
-        for run in self.runs.values() {
+        for run in self.runs() {
             let contents: Box<dyn Iterator<Item = Result<T, Dot>>> = match &run.content {
                 Content::Alive(values) => Box::new(values.iter().cloned().map(Ok)),
                 Content::Deleted { by, count } => Box::new((0..*count).map(|_| Err(*by))),
@@ -69,7 +57,7 @@ impl<T: Element> Sequence<T> {
 
     /// Runs by dot, merged wherever they go on, whatever stands between them in the order.
     pub(super) fn into_dot_runs(self) -> Vec<Run<T>> {
-        merge(self.runs.into_values())
+        merge(self.slots.into_values().map(|slot| slot.run))
     }
 
     /// Builds the order. Runs are put in place after what they refer to; the result depends on the set of nodes only.
@@ -118,50 +106,11 @@ impl<T: Element> Sequence<T> {
                 }
             }
         }
-        built.dangling = built.runs.values().filter(|run| built.is_dangling(run)).count();
+        // One of a cycle is not where its place says: it counts too, so whatever comes next is built anew as well.
+        let unsettled =
+            |slot: &&Slot<T>| built.is_dangling(&slot.run) || slot.run.place != Some(slot.effective);
+        built.dangling = built.slots.values().filter(unsettled).count();
         built
-    }
-
-    /// The join rule, for any two sequences.
-    pub(super) fn join_elements(&mut self, theirs: &Self, join: &mut Join<'_>) {
-        let mut nodes = std::mem::take(self).elements();
-        let others = theirs.elements();
-        let before = nodes.len();
-        nodes.retain(|dot, _| others.contains_key(dot) || !join.theirs.contains(*dot));
-        join.dropped += (before - nodes.len()) as u128;
-        for (dot, other) in others {
-            match nodes.get_mut(&dot) {
-                Some(node) => node.join(&other),
-                None if !join.mine.contains(dot) => {
-                    nodes.insert(dot, other);
-                }
-                None => {}
-            }
-        }
-        *self = Self::from_elements(nodes);
-    }
-
-    pub(super) fn elements_unknown_to(&self, seen: Option<&Self>, context: &Context) -> Self {
-        let mut nodes = BTreeMap::new();
-        let known = seen.map(Self::elements);
-        for (dot, node) in self.elements() {
-            let lacks = if !context.contains(dot) {
-                true
-            } else if let Some(known) = &known {
-                known.get(&dot).is_some_and(|other| {
-                    let mut joined = other.clone();
-                    joined.join(&node);
-                    joined != *other
-                })
-            } else {
-                node.deleted_by()
-                    .is_some_and(|by| by != Dot::STABLE && !context.contains(by))
-            };
-            if lacks {
-                nodes.insert(dot, node);
-            }
-        }
-        Self::from_elements(nodes)
     }
 }
 

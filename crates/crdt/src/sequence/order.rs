@@ -1,32 +1,19 @@
-//! The order of runs: finding the place of a new run, splitting and merging. Insertion keeps the order right without ever
-//! walking the whole tree.
+//! The tree of runs: finding the place of a new run, splitting and merging. Children are kept by parent, so a new run
+//! finds its siblings without walking the sequence.
 
+use super::list::At;
 use super::run::{Content, Place, Run};
-use super::{Element, Sequence};
+use super::{Element, Sequence, Slot};
 use crate::context::{Context, Interval};
 use crate::dot::Dot;
 
-/// A position in the order; nodes without a position are after everything.
-type Position = (usize, u64);
-const END: Position = (usize::MAX, 0);
+/// A position in the order.
+type Position = (At, u64);
 
 impl<T: Element> Sequence<T> {
-    /// Where a run is in the order.
-    pub(super) fn order_of(&self, first: Dot) -> Option<usize> {
-        let near = self.hint.saturating_sub(2);
-        let close = self
-            .order
-            .iter()
-            .skip(near)
-            .take(5)
-            .position(|entry| entry.0 == first)
-            .map(|index| near + index);
-        close.or_else(|| self.order.iter().position(|entry| entry.0 == first))
-    }
-
-    fn position(&self, dot: Dot) -> Option<Position> {
-        let (run, offset) = self.locate(dot)?;
-        Some((self.order_of(run.first)?, offset))
+    pub(super) fn position(&self, dot: Dot) -> Option<Position> {
+        let (slot, offset) = self.locate(dot)?;
+        Some((self.list.find(slot.chunk, slot.run.first)?, offset))
     }
 
     /// Whether the run's place is not known or refers to absent nodes.
@@ -56,48 +43,23 @@ impl<T: Element> Sequence<T> {
         }
     }
 
-    /// The child of `parent` in whose subtree the node is, with its place.
-    fn child_towards(&self, node: Dot, parent: Option<Dot>) -> Option<(Dot, Place)> {
-        let mut current = node;
-        // Each step leaves a run for its parent's; a faulty peer's cycle ends with the count.
-        for _ in 0..=self.runs.len() {
-            let (run, offset) = self.locate(current)?;
-            if run.place.is_none() {
-                return parent.is_none().then(|| (current, self.effective(current, None)));
-            }
-            if let Some(parent) = parent
-                && let Some(inside) = parent.counter.checked_sub(run.first.counter)
-                && parent.slot == run.first.slot
-                && inside < offset
-            {
-                return Some((
-                    parent.next(),
-                    self.effective(parent.next(), run.place_at(inside + 1)),
-                ));
-            }
-            let place = self.effective(run.first, run.place);
-            if place.parent == parent {
-                return Some((run.first, place));
-            }
-            current = place.parent?;
-        }
-        None
-    }
-
-    fn origin_position(&self, place: &Place) -> Position {
-        place
-            .right_origin
-            .and_then(|origin| self.position(origin))
-            .unwrap_or(END)
-    }
-
-    /// Whether a new right child comes before a sibling: further right origin first, then by key.
+    /// Whether a new right child comes before a sibling: further right origin first, then by key. No origin is the end,
+    /// which is furthest.
     fn is_before(&self, new: &Place, sibling: &Place) -> bool {
         if new.right_origin == sibling.right_origin {
             return new.key < sibling.key;
         }
-        let (origin, other) = (self.origin_position(new), self.origin_position(sibling));
-        origin > other || (origin == other && new.key < sibling.key)
+        let position = |place: &Place| place.right_origin.and_then(|origin| self.position(origin));
+        match (position(new), position(sibling)) {
+            (None, None) => new.key < sibling.key,
+            (None, Some(_)) => true,
+            (Some(_), None) => false,
+            (Some(origin), Some(other)) => origin > other || (origin == other && new.key < sibling.key),
+        }
+    }
+
+    fn effective_of(&self, first: Dot) -> Option<&Place> {
+        self.slots.get(&first).map(|slot| &slot.effective)
     }
 
     /// Puts a run at its place. Its parent and right origin are here, or it hangs on the root.
@@ -105,115 +67,178 @@ impl<T: Element> Sequence<T> {
         if self.is_dangling(&run) {
             self.dangling += 1;
         }
-        let place = self.effective(run.first, run.place);
-        let at = if place.left {
-            self.left_gap(&place)
+        let effective = self.effective(run.first, run.place);
+        let at = if effective.left {
+            self.left_gap(&effective, run.first)
         } else {
-            self.right_gap(&place)
+            self.right_gap(&effective, run.first)
         };
-        self.hint = at;
-        self.visible += u64::from(run.visible());
         self.nodes += run.len();
-        self.order.insert(at, (run.first, run.visible()));
-        self.runs.insert(run.first, run);
+        let at = self.put(at, run, effective);
         self.merge_before(at);
     }
 
-    /// Index in the order for a new left child: after left siblings with smaller keys, before the parent.
-    fn left_gap(&mut self, place: &Place) -> usize {
-        let Some(parent) = place.parent else { return 0 };
-        let Some((index, offset)) = self.position(parent) else {
-            return 0;
+    /// Enters a run whose siblings know it.
+    fn put(&mut self, at: At, run: Run<T>, effective: Place) -> At {
+        let entry = (run.first, run.visible());
+        let slot = Slot {
+            run,
+            effective,
+            chunk: 0,
         };
-        if offset > 0 {
-            return self.split_at(index, offset);
-        }
-        let mut at = index;
-        while let Some((first, _)) = at.checked_sub(1).and_then(|before| self.order.get(before)) {
-            let Some(last) = self.runs.get(first).map(Run::last) else {
-                break;
-            };
-            match self.child_towards(last, Some(parent)) {
-                Some((_, sibling)) if sibling.left && sibling.key >= place.key => at -= 1,
-                _ => break,
+        self.slots.insert(entry.0, slot);
+        let slots = &mut self.slots;
+        self.list.insert(at, entry, &mut |first, chunk| {
+            if let Some(slot) = slots.get_mut(&first) {
+                slot.chunk = chunk;
             }
-        }
+        })
+    }
+
+    /// Where a new left child goes: after left siblings with smaller keys, before the parent. Enters it as a sibling.
+    fn left_gap(&mut self, place: &Place, first: Dot) -> At {
+        let Some(parent) = place.parent else {
+            return self.list.start();
+        };
+        let siblings = self.lefts.get(&parent).map_or(&[][..], Vec::as_slice);
+        let index = siblings.partition_point(|sibling| {
+            self.effective_of(*sibling)
+                .is_some_and(|other| other.key < place.key)
+        });
+        let at = match siblings.get(index) {
+            Some(next) => self.leftmost(*next),
+            None => self.before(parent),
+        };
+        self.lefts.entry(parent).or_default().insert(index, first);
         at
     }
 
-    /// Index in the order for a new right child: after the parent and the right siblings that come first.
-    fn right_gap(&mut self, place: &Place) -> usize {
-        let mut at = 0;
-        if let Some((index, offset)) = place.parent.and_then(|parent| self.position(parent)) {
-            let next = self.order.get(index).and_then(|entry| self.runs.get(&entry.0));
-            if let Some(run) = next.filter(|run| offset + 1 < run.len()) {
-                // The next node of the parent's own run is a sibling.
-                let sibling = run.place_at(offset + 1);
-                if sibling.is_none_or(|sibling| self.is_before(place, &sibling)) {
-                    return self.split_at(index, offset + 1);
-                }
-            }
-            at = index + 1;
-        }
-        let mut skipped = None;
-        while let Some((first, _)) = self.order.get(at) {
-            // A child of the root that has left descendants is not the first of its subtree; climbing finds it.
-            match self.child_towards(*first, place.parent) {
-                Some((child, _)) if skipped == Some(child) => {}
-                Some((child, sibling)) if !sibling.left && !self.is_before(place, &sibling) => {
-                    skipped = Some(child);
-                }
-                _ => break,
-            }
-            at += 1;
-        }
-        at
-    }
-
-    /// Splits the run at an index of the order; gives the index of the second part.
-    fn split_at(&mut self, index: usize, offset: u64) -> usize {
-        if let Some(entry) = self.order.get_mut(index)
-            && let Some(run) = self.runs.get_mut(&entry.0)
+    /// Where a new right child goes: after the parent and the right siblings that come first. Enters it as a sibling.
+    fn right_gap(&mut self, place: &Place, first: Dot) -> At {
+        if let Some(parent) = place.parent
+            && let Some((slot, offset)) = self.locate(parent)
+            && offset + 1 < slot.run.len()
         {
-            let rest = run.split_off(offset);
-            entry.1 = run.visible();
-            self.order.insert(index + 1, (rest.first, rest.visible()));
-            if rest.place.is_none() {
-                self.dangling += 1;
+            // The next node of the parent's own run is the first sibling; without a place it is none.
+            let next = slot.run.place_at(offset + 1);
+            if next.is_none_or(|next| self.is_before(place, &next)) {
+                let placed = next.is_some();
+                let at = self.before(parent.next());
+                let index = if placed { 0 } else { self.right_index(place) };
+                self.rights.entry(place.parent).or_default().insert(index, first);
+                return at;
             }
-            self.runs.insert(rest.first, rest);
         }
-        index + 1
+        let index = self.right_index(place);
+        let siblings = self.rights.get(&place.parent).map_or(&[][..], Vec::as_slice);
+        let at = match (siblings.get(index), place.parent) {
+            (Some(next), _) => self.leftmost(*next),
+            (None, Some(parent)) => self.after_subtree(parent),
+            (None, None) => match siblings.last() {
+                Some(last) => self.after_subtree(*last),
+                None => self.list.start(),
+            },
+        };
+        self.rights.entry(place.parent).or_default().insert(index, first);
+        at
     }
 
-    /// Merges the run at an index of the order into the one before, where they go on.
-    fn merge_before(&mut self, index: usize) -> bool {
-        let pair = index
-            .checked_sub(1)
-            .and_then(|before| Some((self.order.get(before)?.0, self.order.get(index)?.0)));
-        let Some((before, after)) = pair else { return false };
-        let fits = match (self.runs.get(&before), self.runs.get(&after)) {
-            (Some(before), Some(after)) => before.can_join(after),
-            _ => false,
+    /// How many of the right children that have runs of their own come first.
+    fn right_index(&self, place: &Place) -> usize {
+        let siblings = self.rights.get(&place.parent).map_or(&[][..], Vec::as_slice);
+        siblings.partition_point(|sibling| {
+            self.effective_of(*sibling)
+                .is_some_and(|other| !self.is_before(place, other))
+        })
+    }
+
+    /// The first entry of a subtree.
+    fn leftmost(&self, top: Dot) -> At {
+        let mut first = top;
+        while let Some(next) = self.lefts.get(&first).and_then(|lefts| lefts.first()) {
+            first = *next;
+        }
+        let slot = self.slots.get(&first);
+        slot.and_then(|slot| self.list.find(slot.chunk, first))
+            .unwrap_or(self.list.start())
+    }
+
+    /// The child through which the right end of a node's subtree is found; none when its run ends it.
+    fn rightmost_child(&self, node: Dot) -> Option<Dot> {
+        let last = self.locate(node)?.0.run.last();
+        let (_, children) = self.rights.range(Some(node)..=Some(last)).next()?;
+        children.last().copied()
+    }
+
+    fn after_subtree(&self, top: Dot) -> At {
+        let mut node = top;
+        while let Some(next) = self.rightmost_child(node) {
+            node = next;
+        }
+        self.position(node)
+            .map_or(self.list.start(), |(at, _)| self.list.after(at))
+    }
+
+    /// The entry that begins with a node; splits its run there.
+    fn before(&mut self, node: Dot) -> At {
+        match self.position(node) {
+            None => self.list.start(),
+            Some((at, 0)) => at,
+            Some((at, offset)) => self.split_at(at, offset),
+        }
+    }
+
+    /// Splits the run of an entry; gives the entry of the second part.
+    fn split_at(&mut self, at: At, offset: u64) -> At {
+        let slot = self
+            .list
+            .get(at)
+            .and_then(|(first, _)| self.slots.get_mut(&first));
+        let Some(slot) = slot else { return at };
+        let rest = slot.run.split_off(offset);
+        let visible = slot.run.visible();
+        self.list.set_visible(at, visible);
+        let effective = self.effective(rest.first, rest.place);
+        if rest.place.is_none() {
+            self.dangling += 1;
+        }
+        let index = if rest.place.is_some() {
+            0
+        } else {
+            self.right_index(&effective)
         };
+        self.rights
+            .entry(effective.parent)
+            .or_default()
+            .insert(index, rest.first);
+        self.put(self.list.after(at), rest, effective)
+    }
+
+    /// Merges the run of an entry into the one before, where they go on.
+    fn merge_before(&mut self, at: At) -> Option<At> {
+        let before = self.list.previous(at)?;
+        let (first, next) = (self.list.get(before)?.0, self.list.get(at)?.0);
+        let fits = self.slots.get(&first)?.run.can_join(&self.slots.get(&next)?.run);
         if !fits {
-            return false;
+            return None;
         }
-        if let Some(next) = self.runs.remove(&after)
-            && let Some(run) = self.runs.get_mut(&before)
-        {
-            if next.place.is_none() {
-                self.dangling = self.dangling.saturating_sub(1);
-            }
-            run.append(next);
-            let visible = run.visible();
-            self.order.remove(index);
-            if let Some(entry) = self.order.get_mut(index - 1) {
-                entry.1 = visible;
-            }
-            self.hint = index - 1;
+        let slot = self.slots.remove(&next)?;
+        if slot.run.place.is_none() {
+            self.dangling = self.dangling.saturating_sub(1);
         }
-        true
+        let parent = slot.effective.parent;
+        if let Some(siblings) = self.rights.get_mut(&parent) {
+            siblings.retain(|sibling| *sibling != next);
+            if siblings.is_empty() {
+                self.rights.remove(&parent);
+            }
+        }
+        let run = &mut self.slots.get_mut(&first)?.run;
+        run.append(slot.run);
+        let visible = run.visible();
+        self.list.remove(at);
+        self.list.set_visible(before, visible);
+        Some(before)
     }
 
     /// Turns nodes into tombstones; of two deletions the smaller dot stays.
@@ -227,68 +252,38 @@ impl<T: Element> Sequence<T> {
             counter: range.last,
         };
         while next <= end {
-            let Some((run, offset)) = self.locate(next) else {
+            let Some((slot, offset)) = self.locate(next) else {
                 // Nothing here: go on with the next run in the range.
-                match self.runs.range(next..=end).next() {
+                match self.slots.range(next..=end).next() {
                     Some((first, _)) => next = *first,
                     None => return,
                 }
                 continue;
             };
-            let (first, length) = (run.first, run.len());
-            let Some(mut index) = self.order_of(first) else {
-                return;
-            };
-            if offset > 0 {
-                index = self.split_at(index, offset);
-            }
-            let count = (length - offset).min(end.counter - next.counter + 1);
-            if offset + count < length {
-                self.split_at(index, count);
-            }
-            if let Some(entry) = self.order.get_mut(index)
-                && let Some(run) = self.runs.get_mut(&entry.0)
+            let count = (slot.run.len() - offset).min(end.counter - next.counter + 1);
+            let whole = offset + count == slot.run.len();
+            if let Content::Deleted { by: before, .. } = slot.run.content
+                && before <= by
             {
-                let by = match run.content {
-                    Content::Deleted { by: before, .. } => by.min(before),
-                    Content::Alive(_) => by,
-                };
-                run.content = Content::Deleted { by, count };
-                self.visible = self.visible.saturating_sub(u64::from(entry.1));
-                entry.1 = 0;
+                next = next.after(count);
+                continue;
             }
-            self.hint = index;
-            self.merge_before(index + 1);
-            self.merge_before(index);
+            let mut at = self.before(next);
+            if !whole {
+                let rest = self.split_at(at, count);
+                at = self.list.previous(rest).unwrap_or(at);
+            }
+            if let Some(slot) = self.slots.get_mut(&next) {
+                slot.run.content = Content::Deleted { by, count };
+                self.list.set_visible(at, 0);
+            }
+            if let Some(after) = self.list.next(at) {
+                self.merge_before(after);
+            }
+            // Merging the one after leaves this entry where it is.
+            self.merge_before(at);
             next = next.after(count);
         }
-    }
-
-    /// The entry of the order that has a visible element, and the offset in it; looks from the nearer end.
-    pub(super) fn find_visible(&self, index: u64) -> Option<(usize, u64)> {
-        if index >= self.visible {
-            return None;
-        }
-        if index < self.visible / 2 {
-            let mut before = 0;
-            for (at, (_, visible)) in self.order.iter().enumerate() {
-                let after = before + u64::from(*visible);
-                if index < after {
-                    return Some((at, index - before));
-                }
-                before = after;
-            }
-            return None;
-        }
-        let mut after = self.visible;
-        for (at, (_, visible)) in self.order.iter().enumerate().rev() {
-            let before = after.saturating_sub(u64::from(*visible));
-            if index >= before {
-                return Some((at, index - before));
-            }
-            after = before;
-        }
-        None
     }
 
     /// The visible nodes before and at an index.
@@ -296,73 +291,98 @@ impl<T: Element> Sequence<T> {
         let Some(before) = index.checked_sub(1) else {
             return (None, self.anchor(0));
         };
-        let Some((at, offset)) = self.find_visible(before) else {
-            return (None, None);
-        };
-        let Some((first, visible)) = self.order.get(at) else {
+        let found = self.list.find_visible(before);
+        let Some((at, offset, (first, visible))) =
+            found.and_then(|(at, offset)| Some((at, offset, self.list.get(at)?)))
+        else {
             return (None, None);
         };
         let left = first.after(offset);
-        if offset + 1 < u64::from(*visible) {
+        if offset + 1 < u64::from(visible) {
             return (Some(left), Some(left.next()));
         }
-        let right = self
-            .order
-            .iter()
-            .skip(at + 1)
-            .find(|(_, visible)| *visible > 0)
-            .map(|(first, _)| *first);
-        (Some(left), right)
+        (Some(left), self.list.next_visible(at))
     }
 
     /// Place for new nodes before the visible element at an index: refers to visible nodes only.
     pub(super) fn place_before(&self, index: u64, first: Dot) -> Place {
         let (left, right) = self.neighbours(index);
-        let root = Place {
+        let place = Place {
             level: 0,
             key: first,
-            parent: None,
+            parent: left,
             left: false,
             right_origin: None,
         };
-        let Some(next) = right else {
-            return Place { parent: left, ..root };
-        };
-        // The right neighbour is below the left one exactly when a climb from it meets a right child of the left one.
-        match self.child_towards(next, left) {
-            Some((_, place)) if !place.left => Place {
+        let Some(next) = right else { return place };
+        // Everything is below the root.
+        if left.is_none_or(|left| self.is_right_below(next, left)) {
+            Place {
                 parent: right,
                 left: true,
-                ..root
-            },
-            _ => Place {
-                parent: left,
+                ..place
+            }
+        } else {
+            Place {
                 right_origin: right,
-                ..root
-            },
+                ..place
+            }
+        }
+    }
+
+    /// Whether the node, which is after `top` in the order, is in its right subtree. Climbs from the node, and in turn
+    /// goes down to the end of the subtree: after typing forwards the first is short, after typing backwards the second.
+    fn is_right_below(&self, node: Dot, top: Dot) -> bool {
+        let Some(target) = self.position(node) else {
+            return false;
+        };
+        let (mut climbing, mut end) = (node, top);
+        loop {
+            let Some((slot, offset)) = self.locate(climbing) else {
+                return false;
+            };
+            let inside = top.counter.checked_sub(slot.run.first.counter);
+            if slot.run.first.slot == top.slot && inside.is_some_and(|inside| inside < offset) {
+                return slot.run.place.is_some();
+            }
+            match slot.effective.parent {
+                Some(parent) if parent == top => return !slot.effective.left,
+                Some(parent) => climbing = parent,
+                None => return false,
+            }
+            match self.rightmost_child(end) {
+                Some(child) => end = child,
+                None => {
+                    let last = self.locate(end).map(|(slot, _)| slot.run.last());
+                    return last.and_then(|last| self.position(last)) >= Some(target);
+                }
+            }
         }
     }
 
     /// Nodes of visible elements from `start` to before `end`.
     pub(super) fn visible_nodes(&self, start: u64, end: u64) -> Context {
-        let mut nodes = Context::new();
-        let mut before = 0;
-        for (first, visible) in &self.order {
-            let visible = u64::from(*visible);
-            let (from, to) = (start.max(before), end.min(before + visible));
-            if from < to {
-                let (from, to) = (first.after(from - before), first.after(to - before - 1));
-                nodes.insert_interval(Interval {
+        let mut nodes = Vec::new();
+        let Some((at, mut offset)) = self.list.find_visible(start) else {
+            return Context::new();
+        };
+        let mut left = end.saturating_sub(start);
+        for (first, visible) in self.list.iter_from(at) {
+            let count = u64::from(visible).saturating_sub(offset).min(left);
+            if count > 0 {
+                let first = first.after(offset);
+                nodes.push(Interval {
                     slot: first.slot,
-                    first: from.counter,
-                    last: to.counter,
+                    first: first.counter,
+                    last: first.after(count - 1).counter,
                 });
             }
-            before += visible;
-            if before >= end {
+            offset = 0;
+            left -= count;
+            if left == 0 {
                 break;
             }
         }
-        nodes
+        nodes.into_iter().collect()
     }
 }

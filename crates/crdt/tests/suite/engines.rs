@@ -275,3 +275,67 @@ fn delta_messages_have_bytes() {
     }
     assert_eq!(kinds.len(), 4);
 }
+
+/// A buffer full of what waits for something lost does not keep out what can be delivered.
+#[test]
+fn a_full_buffer_takes_what_closes_the_gap() {
+    type Set = pointsman_crdt::OrSet;
+    let mut settings = Settings::new(replica(0), 1);
+    settings.buffer_max = 2;
+    let mut origin = OperationEngine::<Set>::start(Settings::new(replica(1), 1), State::new());
+    let mut receiver = OperationEngine::<Set>::start(settings, State::new());
+    let messages: Vec<_> = (0..4_i64)
+        .flat_map(|n| {
+            origin
+                .update(&pointsman_crdt::SetOperation::Add(n.into()))
+                .unwrap()
+        })
+        .collect();
+    for message in [
+        &messages[1],
+        &messages[2],
+        &messages[3],
+        &messages[0],
+        &messages[3],
+    ] {
+        receiver.receive(replica(1), message, 0).unwrap();
+    }
+    assert_eq!(receiver.state(), origin.state());
+}
+
+/// An acknowledgement of an earlier life of the link arrives late: what was dropped since is asked for, not skipped.
+#[test]
+fn a_late_acknowledgement_skips_nothing() {
+    type Set = pointsman_crdt::OrSet;
+    let mut network = Network::<Set, DeltaEngine<Set>>::new(64);
+    let add = |n: i64| pointsman_crdt::SetOperation::Add(n.into());
+    network.update(0, &add(1));
+    network.meet(0, 1);
+    let late = pointsman_crdt::engine::DeltaMessage::Acknowledge { epoch: 1, to: 1 };
+    network.engines[0].forget(replica(1));
+    network.update(0, &add(2));
+    network.engines[0].receive(replica(1), &late, 0).unwrap();
+    network.update(0, &add(3));
+    for _ in 0..4 {
+        network.poll(0, 1);
+        network.deliver_all();
+    }
+    assert_eq!(network.engines[1].state(), network.engines[0].state());
+}
+
+/// After a restart the clock goes on after what is stored, however far back the time is.
+#[test]
+fn clocks_go_on_after_the_stored_state() {
+    fn check<E: Engine<pointsman_crdt::LwwRegister>>() {
+        let now = 1_700_000_000_000;
+        let mut engine = E::start(Settings::new(replica(0), 1), State::new());
+        let stamp = engine.clock().tick(now + 300_000);
+        engine.update(&(stamp, 1.into())).unwrap();
+        let mut engine = E::start(Settings::new(replica(0), 2), engine.state().clone());
+        let stamp = engine.clock().tick(now);
+        engine.update(&(stamp, 2.into())).unwrap();
+    }
+    check::<StateEngine<_>>();
+    check::<OperationEngine<_>>();
+    check::<DeltaEngine<_>>();
+}

@@ -306,3 +306,30 @@ fn stability_waits_for_everybody_twice() {
         "the new member has not reported"
     );
 }
+
+/// A process whose slot was leased again meanwhile may not carry on what its successor counts, nor may two
+/// incarnations carry on the same.
+#[test]
+fn nobody_carries_on_what_another_still_counts() {
+    let by = |incarnation| Replica::new(0, incarnation).unwrap();
+    let mut old = State::<GCounter>::new();
+    old.update(by(1), &5).unwrap();
+    let mut new = old.clone();
+    new.update(by(2), &1).unwrap();
+    old.join(&new).unwrap();
+    old.update(by(1), &1).unwrap();
+    new.update(by(2), &1).unwrap();
+    assert_eq!(joined(&old, &new).store.value(), 8, "old and new write at once");
+
+    let mut first = State::<GCounter>::new();
+    first.update(by(1), &5).unwrap();
+    first.retire(by(1));
+    let (mut second, mut third) = (first.clone(), first);
+    second.update(by(2), &1).unwrap();
+    third.update(by(3), &1).unwrap();
+    assert_eq!(
+        joined(&second, &third).store.value(),
+        7,
+        "the second is not retired"
+    );
+}

@@ -10,6 +10,8 @@
 mod engines;
 mod garbage;
 mod hostile;
+#[cfg(feature = "json")]
+mod json;
 mod laws;
 mod model;
 mod random;

@@ -115,3 +115,76 @@ fn typing_is_one_run() {
         state.encode().len()
     );
 }
+
+/// Long enough that the order has many chunks: in place, remote, and built anew give one reading.
+#[test]
+fn long_sequences_are_as_plain_text() {
+    let mut random = Random::new(11);
+    let mut states: Vec<State<Text>> = vec![State::new(); 2];
+    let mut plain: Vec<Vec<char>> = vec![Vec::new(); 2];
+    for round in 0..40 {
+        let mut deltas = [Vec::new(), Vec::new()];
+        for at in 0..2 {
+            for _ in 0..60 {
+                let length = plain[at].len() as u64;
+                let operation = if random.below(4) == 0 && length > 4 {
+                    let index = random.below(length - 3);
+                    let count = 1 + random.below(3);
+                    plain[at].drain(index as usize..(index + count) as usize);
+                    SequenceOperation::Delete { index, count }
+                } else {
+                    // Sometimes from the front, sometimes always behind the first element: typing backwards.
+                    let index = [0, 1.min(length), length, random.below(length + 1)][random.below(4) as usize];
+                    let values: Vec<char> = (0..=random.below(2))
+                        .map(|_| char::from(b'a' + random.below(26) as u8))
+                        .collect();
+                    plain[at].splice(index as usize..index as usize, values.clone());
+                    SequenceOperation::Insert { index, values }
+                };
+                deltas[at].extend(states[at].update(replica(at as u16), &operation).unwrap());
+            }
+            let read: Vec<char> = states[at].store.values().copied().collect();
+            assert_eq!(read, plain[at], "round {round}");
+        }
+        // One in place, delta by delta; the other at once.
+        for delta in &deltas[1] {
+            states[0].join(delta).unwrap();
+        }
+        let other = deltas[0].iter().fold(State::new(), |all, next| joined(&all, next));
+        states[1].join(&other).unwrap();
+        assert_eq!(states[0], states[1], "round {round}");
+        let again = State::<Text>::decode(&states[0].encode()).unwrap();
+        assert_eq!(again, states[0]);
+        for (at, plain) in plain.iter_mut().enumerate() {
+            *plain = states[at].store.values().copied().collect();
+        }
+        assert_eq!(plain[0], plain[1]);
+        assert_eq!(again.store.values().copied().collect::<Vec<_>>(), plain[0]);
+        for index in [0, plain[0].len() as u64 / 2, plain[0].len() as u64 - 1] {
+            let anchor = again.store.anchor(index).unwrap();
+            assert_eq!(again.store.index_of(anchor), Some(index));
+        }
+    }
+    assert!(states[0].encode().len() > 5_000 && plain[0].len() > 3_000);
+}
+
+/// Twenty thousand insertions before all others, and as many behind the first: no walk along what was typed before.
+#[test]
+fn typing_backwards_is_not_quadratic() {
+    for index in [0, 1] {
+        let mut state = State::<Text>::new();
+        let mut insert = |index, letter| {
+            let values = vec![letter];
+            state
+                .update(replica(0), &SequenceOperation::Insert { index, values })
+                .unwrap();
+        };
+        insert(0, 'a');
+        for step in 0..20_000_u32 {
+            insert(index, if step % 2 == 0 { 'b' } else { 'c' });
+        }
+        let text: String = state.store.values().take(3).collect();
+        assert_eq!(text, ["cbc", "acb"][index as usize]);
+        assert_eq!(State::decode(&state.encode()).unwrap(), state);
+    }
+}

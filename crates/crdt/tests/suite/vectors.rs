@@ -20,7 +20,7 @@ fn path(name: &str) -> PathBuf {
         .join(format!("{name}.jsonl"))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").unwrap();
         text
@@ -309,7 +309,7 @@ fn script<S: Sample + Written>(seed: u64) -> String {
     lines
 }
 
-fn compare(name: &str, expected: &str) {
+pub fn compare(name: &str, expected: &str) {
     let path = path(name);
     if std::env::var_os("POINTSMAN_BLESS").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -330,7 +330,7 @@ fn field<'a>(line: &'a str, name: &str) -> &'a str {
     &rest[..rest.find('"').unwrap()]
 }
 
-fn unhex(text: &str) -> Vec<u8> {
+pub fn unhex(text: &str) -> Vec<u8> {
     (0..text.len())
         .step_by(2)
         .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
