@@ -1,4 +1,4 @@
-use pointsman_crdt::{Operation, SetOperation, Value};
+use pointsman_crdt::{MapOperation, Operation, SetOperation, Value};
 
 use super::*;
 use crate::view::tests::{replica, view};

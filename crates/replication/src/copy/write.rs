@@ -1,0 +1,148 @@
+//! Writes, and when they are acknowledged.
+
+use std::sync::Arc;
+
+use pointsman_crdt::{Context, Dot, Interval, Map, MapOperation, Replica, State};
+
+use super::retire::range_of;
+use super::{DocumentCopy, Effect, SEQUENCE_MASK, WAITING_MAX, Waiting, WriteError};
+
+impl DocumentCopy {
+    /// Makes a change here. `Done` with the ticket follows once it is acknowledged; at once when nothing changed.
+    ///
+    /// # Errors
+    /// When the operation is not possible here and now. Nothing has changed.
+    pub fn operate(
+        &mut self,
+        ticket: u64,
+        operation: &MapOperation,
+    ) -> Result<Option<Arc<State<Map>>>, WriteError> {
+        self.room()?;
+        let marker = self.marker();
+        if let Some(marker) = marker {
+            self.state.context.insert(marker);
+        }
+        let mut updated = self.state.update(self.settings.me, operation);
+        if let (Ok(Some(delta)), Some(marker)) = (&mut updated, marker) {
+            delta.context.insert(marker);
+        } else if let Some(marker) = marker {
+            // Nothing was made, so nothing is marked.
+            self.state.context = self.state.context.difference(&[marker].into_iter().collect());
+        }
+        let delta = updated?.map(Arc::new);
+        match &delta {
+            Some(delta) => self.written(ticket, delta),
+            None => self.effects.push(Effect::Done(ticket)),
+        }
+        Ok(delta)
+    }
+
+    /// Joins the delta of a client that writes as `writer`. `Done` with the ticket follows once it is acknowledged.
+    ///
+    /// # Errors
+    /// When it names dots that are neither its own nor known, or stamps too far ahead of `now_ms`.
+    pub fn join_client(
+        &mut self,
+        ticket: u64,
+        writer: Replica,
+        delta: State<Map>,
+        now_ms: u64,
+    ) -> Result<(), WriteError> {
+        self.room()?;
+        if self.state.context.is_retired(writer) {
+            return Err(WriteError::Retired);
+        }
+        let news = delta.context.difference(&self.state.context);
+        let own = |interval: &Interval| {
+            writer
+                .dot(1)
+                .is_some_and(|first| interval.slot == first.slot && interval.first >= first.counter)
+                && interval.last >> 40 == u64::from(writer.incarnation())
+        };
+        if !news.intervals().iter().all(own) {
+            return Err(WriteError::Foreign);
+        }
+        self.observe(&delta, now_ms)?;
+        let dots = delta.context.clone();
+        let grown = delta.difference(&self.state);
+        if !grown.is_bottom() {
+            self.state.join(&grown)?;
+            self.changed(&Arc::new(grown), None);
+        }
+        self.wait_for(ticket, dots);
+        Ok(())
+    }
+
+    /// Nobody waits for the ticket any more.
+    pub fn forget(&mut self, ticket: u64) {
+        self.waiting.retain(|waiting| waiting.ticket != ticket);
+    }
+
+    /// Sequence of the last dot made here.
+    #[must_use]
+    pub fn last_sequence(&self) -> u64 {
+        let made = range_of(self.settings.me).map(|range| self.state.context.intersection(&range));
+        let last = made.and_then(|made| made.intervals().last().copied());
+        last.map_or(0, |interval| interval.last & SEQUENCE_MASK)
+    }
+
+    /// A dot without effect that lifts this replica's sequence over the floor.
+    fn marker(&self) -> Option<Dot> {
+        let floor = self.settings.sequence_floor;
+        (floor > self.last_sequence())
+            .then(|| self.settings.me.dot(floor))
+            .flatten()
+    }
+
+    fn room(&self) -> Result<(), WriteError> {
+        if self.waiting.len() >= WAITING_MAX {
+            return Err(WriteError::Full);
+        }
+        Ok(())
+    }
+
+    fn observe(&mut self, delta: &State<Map>, now_ms: u64) -> Result<(), WriteError> {
+        let Some(stamp) = delta.newest_stamp() else {
+            return Ok(());
+        };
+        self.clock
+            .observe(stamp, now_ms)
+            .map_err(|error| WriteError::Skew {
+                ahead_ms: error.ahead_ms,
+            })
+    }
+
+    fn written(&mut self, ticket: u64, delta: &Arc<State<Map>>) {
+        self.changed(delta, None);
+        self.wait_for(ticket, delta.context.clone());
+    }
+
+    fn wait_for(&mut self, ticket: u64, dots: Context) {
+        self.waiting.push_back(Waiting { ticket, dots });
+        self.settle();
+    }
+
+    /// Acknowledges what enough holders have: two where there are two members.
+    pub(super) fn settle(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let need = (self.holders.len() + self.view.absent()).min(2);
+        let holds = self.holds();
+        let (stored, neighbours, holders) = (&self.stored, &self.neighbours, &self.holders);
+        let effects = &mut self.effects;
+        self.waiting.retain(|waiting| {
+            let here = usize::from(holds && stored.has(&waiting.dots));
+            let there = holders
+                .iter()
+                .filter_map(|holder| neighbours.get(holder))
+                .filter(|neighbour| waiting.dots.is_subset(&neighbour.held))
+                .count();
+            let done = here + there >= need;
+            if done {
+                effects.push(Effect::Done(waiting.ticket));
+            }
+            !done
+        });
+    }
+}
