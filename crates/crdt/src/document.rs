@@ -129,6 +129,12 @@ impl Document {
         &self.state
     }
 
+    /// What is replicated, for who keeps membership: retirement, collection, and dots without effect.
+    #[must_use]
+    pub fn state_mut(&mut self) -> &mut State<Map> {
+        &mut self.state
+    }
+
     /// Fields and types.
     #[must_use]
     pub fn schema(&self) -> &Schema {

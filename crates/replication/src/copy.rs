@@ -22,7 +22,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pointsman_crdt::{Clock, Context, LimitError, Map, OperationError, Replica, State};
+use pointsman_crdt::{
+    Clock, Context, Document, JsonError, LimitError, Map, OperationError, Replica, Schema, State,
+};
 
 use super::message::Message;
 use super::placement::{Copies, holders};
@@ -34,6 +36,8 @@ use store::Stored;
 const WAITING_MAX: usize = 4_096;
 /// The part of a counter that is the sequence.
 const SEQUENCE_MASK: u64 = (1 << 40) - 1;
+/// A member that answers nothing for so many ticks has lost what was asked: its copy closed under it.
+const SILENT_TICKS_MAX: u32 = 4;
 /// Deltas on the way to one neighbour; what comes then goes with the next exchange.
 const SENT_MAX: usize = 256;
 
@@ -44,6 +48,8 @@ pub struct Settings {
     pub name: Arc<str>,
     /// Who this replica is.
     pub me: Replica,
+    /// Its fields.
+    pub schema: Schema,
     /// How many members hold the document.
     pub copies: Copies,
     /// Parts of an exchange have at most so many bytes.
@@ -94,6 +100,9 @@ pub enum Effect {
 /// Why a write was not taken. Nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
+    /// Not an operation on this document.
+    #[error(transparent)]
+    Json(#[from] JsonError),
     /// Not possible here and now.
     #[error(transparent)]
     Operation(#[from] OperationError),
@@ -134,6 +143,8 @@ struct Neighbour {
     followed: bool,
     /// It lacks something that no delta on the way has.
     behind: bool,
+    /// Ticks since it last answered, while an answer is due.
+    silent_ticks: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -146,7 +157,7 @@ struct Waiting {
 #[derive(Debug)]
 pub struct DocumentCopy {
     settings: Settings,
-    state: State<Map>,
+    document: Document,
     clock: Clock,
     view: View,
     holders: Vec<Replica>,
@@ -171,8 +182,8 @@ impl DocumentCopy {
         let has_stored = stored.is_some();
         let mut copy = Self {
             clock: Clock::new(settings.skew_max_ms),
+            document: Document::with_state(settings.schema.clone(), stored.unwrap_or_default()),
             settings,
-            state: stored.unwrap_or_default(),
             view,
             holders: Vec::new(),
             neighbours: BTreeMap::new(),
@@ -187,7 +198,7 @@ impl DocumentCopy {
             effects: Vec::new(),
         };
         if has_stored {
-            copy.stored.found(&copy.state.context);
+            copy.stored.found(&copy.document.state().context);
         }
         copy.place();
         copy.opening = if copy.holds() {
@@ -206,10 +217,16 @@ impl DocumentCopy {
         std::mem::take(&mut self.effects)
     }
 
+    /// The document, to be read.
+    #[must_use]
+    pub fn document(&self) -> &Document {
+        &self.document
+    }
+
     /// What is replicated.
     #[must_use]
     pub fn state(&self) -> &State<Map> {
-        &self.state
+        self.document.state()
     }
 
     /// Makes stamps for registers.
@@ -245,7 +262,7 @@ impl DocumentCopy {
         self.ready
             && !self.used
             && self.holds()
-            && self.stored.has(&self.state.context)
+            && self.stored.has(&self.document.state().context)
             && self.handed_over()
             && self.neighbours.values().all(quiet)
     }
@@ -253,7 +270,7 @@ impl DocumentCopy {
     /// Whether all that it has is stored by every holder, as far as they have said so.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.handed_over() && (!self.holds() || self.stored.has(&self.state.context))
+        self.handed_over() && (!self.holds() || self.stored.has(&self.document.state().context))
     }
 
     /// Writes that wait for their acknowledgement.
@@ -295,7 +312,7 @@ impl DocumentCopy {
         self.place();
         if self.holds() && !held_before {
             self.closed = false;
-            if !self.state.is_bottom() {
+            if !self.document.state().is_bottom() {
                 self.stored.begin();
                 self.look_store();
             }
@@ -319,12 +336,13 @@ impl DocumentCopy {
 
     /// Time passes: makes good what was lost.
     pub fn tick(&mut self) {
+        self.look_silent();
         self.contact();
         // A copy that only follows is not asked to know what the holders have of others.
         let answers_for_all = self.holds() || self.leaves() || !self.waiting.is_empty();
         let holders = self.holders.clone();
         for holder in holders {
-            let context = &self.state.context;
+            let context = &self.document.state().context;
             let Some(neighbour) = self.neighbours.get_mut(&holder) else {
                 continue;
             };
@@ -335,6 +353,26 @@ impl DocumentCopy {
         }
         self.look_retire();
         self.look_leave();
+    }
+
+    /// Begins afresh with whoever lets answers wait; the connection lives, so nothing else would make that good.
+    fn look_silent(&mut self) {
+        let mut silent = Vec::new();
+        for (replica, neighbour) in &mut self.neighbours {
+            if neighbour.asked.is_none() && neighbour.sent.is_empty() {
+                neighbour.silent_ticks = 0;
+                continue;
+            }
+            neighbour.silent_ticks += 1;
+            if neighbour.silent_ticks > SILENT_TICKS_MAX {
+                silent.push(*replica);
+            }
+        }
+        for replica in silent {
+            let follows = self.neighbour(replica).follows;
+            self.neighbours.remove(&replica);
+            self.neighbour(replica).follows = follows;
+        }
     }
 
     fn place(&mut self) {
@@ -368,7 +406,7 @@ impl DocumentCopy {
         let mut others = self.holders.iter().filter(|holder| **holder != me);
         others.all(|holder| {
             let neighbour = self.neighbours.get(holder);
-            neighbour.is_some_and(|neighbour| self.state.context.is_subset(&neighbour.held))
+            neighbour.is_some_and(|neighbour| self.document.state().context.is_subset(&neighbour.held))
         })
     }
 
@@ -379,10 +417,10 @@ impl DocumentCopy {
 
     /// Goes when nothing needs the copy.
     fn look_leave(&mut self) {
-        if self.closed || (self.holds() && !(self.state.is_bottom() && self.ready)) {
+        if self.closed || (self.holds() && !(self.document.state().is_bottom() && self.ready)) {
             return;
         }
-        let empty = self.state.is_bottom();
+        let empty = self.document.state().is_bottom();
         if !empty && (self.source().is_none() || !self.handed_over()) {
             return;
         }

@@ -14,6 +14,9 @@ impl DocumentCopy {
         if !self.view.has(from) || from == self.settings.me {
             return;
         }
+        if !message.opens() {
+            self.neighbour(from).silent_ticks = 0;
+        }
         match message {
             Message::Delta { id, state } => {
                 let answer = if self.learn(from, &state, now_ms) {
@@ -65,7 +68,7 @@ impl DocumentCopy {
         if self.leaves() {
             return false;
         }
-        let grown = delta.difference(&self.state);
+        let grown = delta.difference(self.document.state());
         if grown.is_bottom() {
             return true;
         }
@@ -74,7 +77,7 @@ impl DocumentCopy {
         {
             return false;
         }
-        if self.state.join(&grown).is_err() {
+        if self.document.state_mut().join(&grown).is_err() {
             return false;
         }
         self.changed(&Arc::new(grown), Some(from));
@@ -82,14 +85,14 @@ impl DocumentCopy {
     }
 
     fn answer(&mut self, from: Replica, id: u64, fill: Option<&Digest>) {
-        let missing = fill.map(|digest| self.state.missing(digest));
+        let missing = fill.map(|digest| self.document.state().missing(digest));
         if let Some(missing) = missing.filter(|missing| !missing.is_bottom()) {
             for part in parts(missing, self.settings.part_bytes_max) {
                 let state = Arc::new(part);
                 self.send(from, Message::Part { state });
             }
         }
-        let (digest, stored) = (self.state.digest(), self.holds());
+        let (digest, stored) = (self.document.state().digest(), self.holds());
         self.send_stored(from, Message::Filled { id, digest, stored });
     }
 
@@ -107,7 +110,7 @@ impl DocumentCopy {
         self.opening.remove(&from);
         self.reported(from, &digest.context, stored);
         if self.holders.contains(&from) {
-            let missing = self.state.missing(digest);
+            let missing = self.document.state().missing(digest);
             if !missing.is_bottom() {
                 for part in parts(missing, self.settings.part_bytes_max) {
                     self.send_delta(from, &Arc::new(part));
@@ -123,7 +126,8 @@ impl DocumentCopy {
         self.unfollow(source);
         for other in self.others().collect::<Vec<_>>() {
             let matters = self.opening.contains(&other) || self.holders.contains(&other);
-            if !matters || (self.state.is_bottom() && !self.used && !self.opening.contains(&other)) {
+            if !matters || (self.document.state().is_bottom() && !self.used && !self.opening.contains(&other))
+            {
                 continue;
             }
             let neighbour = self.neighbour(other);
@@ -151,7 +155,7 @@ impl DocumentCopy {
         let neighbour = self.neighbour(of);
         neighbour.asked = Some(id);
         neighbour.followed |= follow;
-        let (digest, stored) = (self.state.digest(), self.holds());
+        let (digest, stored) = (self.document.state().digest(), self.holds());
         let message = Message::Digest {
             id,
             digest,

@@ -80,7 +80,7 @@ impl DocumentCopy {
                 continue;
             }
             if round.passed.get(&gone) == Some(&made) {
-                self.state.context.join(&range);
+                self.document.state_mut().context.join(&range);
                 closed = true;
             } else {
                 next.passed.insert(gone, made);
@@ -110,7 +110,7 @@ impl DocumentCopy {
     /// What a gone replica made and is not closed yet.
     fn made_by(&self, gone: Replica) -> Option<(Replica, Context)> {
         let range = range_of(gone)?;
-        let made = self.state.context.intersection(&range);
+        let made = self.document.state().context.intersection(&range);
         (!made.is_empty() && made != range).then_some((gone, made))
     }
 }

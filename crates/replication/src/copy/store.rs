@@ -88,10 +88,10 @@ impl DocumentCopy {
         let deltas = std::mem::take(&mut stored.deltas);
         stored.log_bytes += deltas.iter().map(Bytes::len).sum::<usize>();
         let long = stored.log_bytes > LOG_BYTES_MAX.max(stored.snapshot_bytes);
-        stored.under_way = Some((version, self.state.context.clone()));
+        stored.under_way = Some((version, self.document.state().context.clone()));
         stored.any = true;
         let effect = if std::mem::take(&mut stored.whole) || long {
-            let state = Bytes::from(self.state.encode());
+            let state = Bytes::from(self.document.state().encode());
             stored.snapshot_bytes = state.len();
             stored.log_bytes = 0;
             Effect::Snapshot { version, state }

@@ -7,6 +7,7 @@ fn settings(me: u16) -> Settings {
     Settings {
         name: "a".into(),
         me: replica(me),
+        schema: Schema::default(),
         copies: Copies::Everywhere,
         part_bytes_max: 10_000,
         skew_max_ms: 1_000,

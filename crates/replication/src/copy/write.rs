@@ -20,14 +20,15 @@ impl DocumentCopy {
         self.room()?;
         let marker = self.marker();
         if let Some(marker) = marker {
-            self.state.context.insert(marker);
+            self.document.state_mut().context.insert(marker);
         }
-        let mut updated = self.state.update(self.settings.me, operation);
+        let mut updated = self.document.apply(self.settings.me, operation);
         if let (Ok(Some(delta)), Some(marker)) = (&mut updated, marker) {
             delta.context.insert(marker);
         } else if let Some(marker) = marker {
             // Nothing was made, so nothing is marked.
-            self.state.context = self.state.context.difference(&[marker].into_iter().collect());
+            let state = self.document.state_mut();
+            state.context = state.context.difference(&[marker].into_iter().collect());
         }
         let delta = updated?.map(Arc::new);
         match &delta {
@@ -35,6 +36,22 @@ impl DocumentCopy {
             None => self.effects.push(Effect::Done(ticket)),
         }
         Ok(delta)
+    }
+
+    /// As `operate`, by JSON such as `{"field": "likes", "increment": 1}`; docs/CRDT.md §10.
+    ///
+    /// # Errors
+    /// As `operate`, and when it is no operation on this document.
+    pub fn operate_json(
+        &mut self,
+        ticket: u64,
+        operation: &serde_json::Value,
+        now_ms: u64,
+    ) -> Result<Option<Arc<State<Map>>>, WriteError> {
+        let operation = self
+            .document
+            .operation_from_json(operation, &mut self.clock, now_ms)?;
+        self.operate(ticket, &operation)
     }
 
     /// Joins the delta of a client that writes as `writer`. `Done` with the ticket follows once it is acknowledged.
@@ -49,10 +66,10 @@ impl DocumentCopy {
         now_ms: u64,
     ) -> Result<(), WriteError> {
         self.room()?;
-        if self.state.context.is_retired(writer) {
+        if self.document.state().context.is_retired(writer) {
             return Err(WriteError::Retired);
         }
-        let news = delta.context.difference(&self.state.context);
+        let news = delta.context.difference(&self.document.state().context);
         let own = |interval: &Interval| {
             writer
                 .dot(1)
@@ -64,9 +81,9 @@ impl DocumentCopy {
         }
         self.observe(&delta, now_ms)?;
         let dots = delta.context.clone();
-        let grown = delta.difference(&self.state);
+        let grown = delta.difference(self.document.state());
         if !grown.is_bottom() {
-            self.state.join(&grown)?;
+            self.document.state_mut().join(&grown)?;
             self.changed(&Arc::new(grown), None);
         }
         self.wait_for(ticket, dots);
@@ -81,7 +98,7 @@ impl DocumentCopy {
     /// Sequence of the last dot made here.
     #[must_use]
     pub fn last_sequence(&self) -> u64 {
-        let made = range_of(self.settings.me).map(|range| self.state.context.intersection(&range));
+        let made = range_of(self.settings.me).map(|range| self.document.state().context.intersection(&range));
         let last = made.and_then(|made| made.intervals().last().copied());
         last.map_or(0, |interval| interval.last & SEQUENCE_MASK)
     }

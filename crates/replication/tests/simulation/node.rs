@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use pointsman_crdt::{Map, Replica, State};
+use pointsman_crdt::{Map, Replica, Schema, State};
 use pointsman_replication::{Copies, DocumentCopy, Effect, Member, Settings, View};
 
 /// Snapshot and log of each document. Survives a crash unless it is lost.
@@ -93,6 +93,7 @@ impl Node {
             let settings = Settings {
                 name: name.into(),
                 me: self.replica,
+                schema: Schema::default(),
                 copies: self.copies_wanted,
                 part_bytes_max: 400,
                 skew_max_ms: 600_000,
