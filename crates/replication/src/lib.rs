@@ -12,6 +12,7 @@
 )]
 
 mod copy;
+pub mod members;
 mod message;
 mod parts;
 mod placement;

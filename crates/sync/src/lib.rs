@@ -15,3 +15,4 @@ pub mod client;
 pub mod document;
 pub mod load;
 pub mod server;
+pub mod store;

@@ -90,6 +90,17 @@ impl DocumentCopy {
         Ok(())
     }
 
+    /// `Done` with the ticket follows once all that is here now is acknowledged: for a write that was made before and is
+    /// asked for again.
+    ///
+    /// # Errors
+    /// When too many wait.
+    pub fn wait_for_all(&mut self, ticket: u64) -> Result<(), WriteError> {
+        self.room()?;
+        self.wait_for(ticket, self.document.state().context.clone());
+        Ok(())
+    }
+
     /// Nobody waits for the ticket any more.
     pub fn forget(&mut self, ticket: u64) {
         self.waiting.retain(|waiting| waiting.ticket != ticket);
