@@ -337,6 +337,7 @@ impl DocumentCopy {
     /// Time passes: makes good what was lost.
     pub fn tick(&mut self) {
         self.look_silent();
+        self.look_store();
         self.contact();
         // A copy that only follows is not asked to know what the holders have of others.
         let answers_for_all = self.holds() || self.leaves() || !self.waiting.is_empty();

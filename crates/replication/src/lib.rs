@@ -20,6 +20,7 @@ mod view;
 
 pub use copy::{DocumentCopy, Effect, Settings, WriteError};
 pub use message::Message;
+pub use parts::parts as split;
 pub use placement::{Copies, holders};
 pub use view::{Member, View};
 

@@ -4,7 +4,8 @@ use pointsman_crdt::{Map, State};
 
 /// Parts whose join is the state, each of at most `bytes_max` bytes unless one atom alone is larger. A state that fits
 /// costs one encoding.
-pub(super) fn parts(state: State<Map>, bytes_max: usize) -> Vec<State<Map>> {
+#[must_use]
+pub fn parts(state: State<Map>, bytes_max: usize) -> Vec<State<Map>> {
     if state.encode().len() <= bytes_max {
         return vec![state];
     }

@@ -12,7 +12,7 @@
 )]
 
 pub mod client;
-pub mod document;
 pub mod load;
 pub mod server;
+pub mod spaces;
 pub mod store;

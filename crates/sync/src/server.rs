@@ -1,11 +1,11 @@
 //! One replica of the service: sessions, documents, its peers, and the port that the operator steers it by.
 
 mod control;
-mod documents;
+pub mod documents;
 mod drain;
 mod handshake;
 mod hub;
-mod peers;
+pub mod peers;
 mod port;
 mod session;
 
@@ -17,9 +17,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{any, get};
+use pointsman_replication::{COPIES, Copies};
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
 
 use hub::Hub;
+
+use crate::spaces::Spaces;
+use crate::store::{Directory, Memory, Store, StoreError};
 
 /// An operator repeats its orders every second or so; one that is silent for longer has lost interest or its life.
 pub const ORDER_WITHIN: Duration = Duration::from_secs(30);
@@ -31,7 +36,10 @@ const BACKLOG: u32 = 4_096;
 /// Sessions that are closed take no longer to go.
 const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 /// The last state takes no longer to hand over.
-const FLUSHED_WITHIN: Duration = Duration::from_secs(3);
+const FLUSHED_WITHIN: Duration = Duration::from_secs(10);
+const LAST_WORDS: Duration = Duration::from_millis(100);
+/// Where a replica writes down who it was.
+const REPLICA: &str = "replica";
 
 /// How a replica is run.
 #[derive(Clone, Debug)]
@@ -60,8 +68,12 @@ pub struct Options {
     pub order_within: Duration,
     /// A session that was told to move and is still there after this long is closed.
     pub moved_within: Duration,
-    /// What was learnt from one replica goes to the others this often.
+    /// What was lost between replicas is made good this often.
     pub relay_every: Duration,
+    /// Directory in which documents are stored; in memory when absent.
+    pub data: Option<PathBuf>,
+    /// Documents that there may be.
+    pub spaces: Spaces,
     /// A connection that has sent no request after this long is closed.
     pub header_within: Duration,
     /// New sessions per second that it tells the operator it can take; no limit when absent.
@@ -88,11 +100,28 @@ impl Options {
             order_within: ORDER_WITHIN,
             moved_within: Duration::from_secs(30),
             relay_every: Duration::from_secs(2),
+            data: None,
+            spaces: rooms(COPIES),
             header_within: Duration::from_secs(5),
             handshakes_per_second: None,
             sessions_max: 10_000,
         }
     }
+}
+
+/// The space of the example application: rooms, each held by so many replicas.
+#[must_use]
+pub fn rooms(copies: usize) -> Spaces {
+    const ROOMS: &str = r#"{
+        "likes": {"type": "g-counter"}, "tags": {"type": "2p-set"}, "inventory": {"type": "map"},
+        "presence": {"type": "map"}, "counts": {"type": "map"}, "title": {"type": "lww-register"},
+        "open": {"type": "enable-wins-flag"}, "locked": {"type": "disable-wins-flag"}, "links": {"type": "or-graph"},
+        "agenda": {"type": "list"}, "notes": {"type": "text"}
+    }"#;
+    // A test reads it, so it has no fault.
+    Spaces::default()
+        .with("rooms/", ROOMS, Copies::Placed(copies))
+        .unwrap_or_default()
 }
 
 /// Why a replica could not be started.
@@ -116,6 +145,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The directory of documents cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The file of tokens cannot be read.
     #[error("control-token-file {} cannot be read: {source}", file.display())]
     Tokens {
@@ -153,7 +185,11 @@ impl Server {
             Some(listen) => Some(bind("control", listen).await?),
             None => None,
         };
-        let hub = Arc::new(Hub::new(options));
+        let store: Arc<dyn Store> = match &options.data {
+            Some(path) => Arc::new(Directory::open(path)?),
+            None => Arc::new(Memory::default()),
+        };
+        let hub = Arc::new(Hub::with_store(options, store));
         let router = control::router();
         let upgrade = any(session::upgrade);
         let control_address = if let Some((listener, control_address)) = control {
@@ -165,9 +201,12 @@ impl Server {
             hub.serve(sessions, router.fallback(upgrade), hub.connections_max());
             address
         };
+        let (all_tried, tried) = watch::channel(false);
         for task in [
             Box::pin(drain::run(Arc::clone(&hub))) as Pin<Box<dyn Future<Output = ()> + Send>>,
-            Box::pin(peers::run(Arc::clone(&hub))),
+            Box::pin(peers::run(Arc::clone(&hub), all_tried)),
+            Box::pin(join(Arc::clone(&hub), tried)),
+            Box::pin(tick(Arc::clone(&hub))),
         ] {
             let ended = hub.ended.clone();
             tokio::spawn(async move { ended.run_until_cancelled(task).await });
@@ -194,14 +233,34 @@ impl Server {
     /// Other replicas that hold what this one has, and hear of each write.
     #[must_use]
     pub fn peers(&self) -> usize {
-        self.hub.documents.peers()
+        self.hub.peers.members().len()
     }
 
-    /// Ends the way SIGTERM does: not ready, wait, paced drain, what is left closed, last state to every peer. With a
+    /// The replica of documents, once this one is a member.
+    #[must_use]
+    pub fn member(&self) -> Option<pointsman_crdt::Replica> {
+        self.hub.peers.me()
+    }
+
+    /// The documents, for units and tests.
+    #[must_use]
+    pub fn documents(&self) -> &Arc<documents::Documents> {
+        &self.hub.documents
+    }
+
+    /// Waits until another process turns out to be the same replica, so that this one has to end.
+    pub async fn must_end(&self) {
+        self.hub.peers.twice.notified().await;
+    }
+
+    /// Ends the way SIGTERM does: not ready, wait, paced drain, what is left closed, documents handed over. With a
     /// deadline of zero nobody is asked to move and everybody is closed at once.
     pub async fn shutdown(self) {
         let hub = &self.hub;
         hub.stop_being_ready();
+        // The others take over what is held here while sessions move.
+        hub.peers.drain();
+        hub.documents.look();
         tracing::info!(open = hub.open(), "ending: no longer ready");
         tokio::time::sleep(hub.options.drain_delay).await;
         if !hub.options.drain_deadline.is_zero() {
@@ -210,12 +269,20 @@ impl Server {
         }
         hub.tell_everybody(&hub::Told::Close);
         let _ = tokio::time::timeout(CLOSED_WITHIN, hub.wait_until_empty()).await;
-        if tokio::time::timeout(FLUSHED_WITHIN, hub.documents.flush())
-            .await
-            .is_err()
+        // Nobody to hand over to when alone: then what is stored stays stored.
+        if !hub.peers.members().is_empty()
+            && tokio::time::timeout(FLUSHED_WITHIN, hub.documents.handed_over())
+                .await
+                .is_err()
         {
-            tracing::warn!("not every peer took over the last state");
+            tracing::warn!(
+                documents = hub.documents.count(),
+                "not everything was handed over"
+            );
         }
+        hub.peers.leave();
+        // Time for the last words to go out.
+        tokio::time::sleep(LAST_WORDS).await;
         tracing::info!(open = hub.open(), "ended");
         self.stop();
     }
@@ -252,6 +319,35 @@ impl Hub {
             ended: self.ended.clone(),
         };
         tokio::spawn(port.serve());
+    }
+}
+
+/// Becomes a member, and opens what is stored here.
+async fn join(hub: Arc<Hub>, tried: watch::Receiver<bool>) {
+    let stored = hub.documents.store.get(REPLICA).ok().flatten();
+    let stored = stored.and_then(|bytes| {
+        let text = std::str::from_utf8(&bytes).ok()?;
+        let (slot, incarnation) = text.split_once('/')?;
+        pointsman_crdt::Replica::new(slot.parse().ok()?, incarnation.parse().ok()?)
+    });
+    let replica = hub.peers.enter(&tried, stored).await;
+    // Before the first dot is made: whoever starts again from this directory goes on after it.
+    let text = format!("{}/{}", replica.slot(), replica.incarnation());
+    if let Err(error) = hub.documents.store.set(REPLICA, text.as_bytes()) {
+        tracing::error!(%error, "the storage does not work");
+    }
+    hub.documents.open_stored();
+    tracing::info!(?replica, "a member");
+    hub.set_joined();
+}
+
+async fn tick(hub: Arc<Hub>) {
+    let mut ticks = tokio::time::interval(hub.options.relay_every);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        hub.peers.tick();
+        hub.documents.tick();
     }
 }
 

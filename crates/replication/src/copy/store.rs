@@ -126,6 +126,19 @@ impl DocumentCopy {
         self.look_leave();
     }
 
+    /// The storage could not store the version: all of it is tried again at the next change or tick.
+    pub fn not_stored(&mut self, version: u64) {
+        if self
+            .stored
+            .under_way
+            .as_ref()
+            .is_some_and(|(number, _)| *number == version)
+        {
+            self.stored.under_way = None;
+            self.stored.whole = true;
+        }
+    }
+
     /// Sends what speaks of the state once the state is stored; at once where nothing is stored.
     pub(super) fn send_stored(&mut self, to: Replica, message: Message) {
         if self.holds() && !self.stored.all() {

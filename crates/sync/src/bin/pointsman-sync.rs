@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use pointsman_sync::server::{Options, Server};
+use pointsman_sync::server::{Options, Server, rooms};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -45,6 +45,12 @@ struct Serve {
     /// A name whose addresses are the other replicas
     #[arg(long, env = "POINTSMAN_PEERS_DNS", value_name = "HOST:PORT")]
     peers_dns: Option<String>,
+    /// Directory in which documents are stored; in memory when absent
+    #[arg(long, env = "POINTSMAN_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Replicas that hold each document
+    #[arg(long, env = "POINTSMAN_COPIES", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
+    copies: u8,
     /// Percent of calls that fail on purpose, for demonstrations
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     fail_rate: u8,
@@ -96,6 +102,7 @@ async fn main() -> ExitCode {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = server.must_end() => return ExitCode::FAILURE,
     }
     tokio::select! {
         () = server.shutdown() => ExitCode::SUCCESS,
@@ -111,6 +118,8 @@ fn options(serve: &Serve) -> Options {
         control_token_file: serve.control_token_file.clone(),
         peers: serve.peers.clone(),
         peers_dns: serve.peers_dns.clone(),
+        data: serve.data.clone(),
+        spaces: rooms(usize::from(serve.copies)),
         fail_rate_percent: serve.fail_rate,
         drain_delay: Duration::from_millis(serve.drain_delay_ms),
         drain_interval: Duration::from_millis(serve.drain_interval_ms),

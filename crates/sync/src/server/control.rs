@@ -92,7 +92,7 @@ async fn sessions(State(hub): State<Arc<Hub>>, headers: HeaderMap) -> Response {
         "drained": hub.counts.drained.load(Ordering::Relaxed),
         "draining": hub.stopping() || keep.is_some(),
         "keep": keep,
-        "peers": hub.documents.peers(),
+        "peers": hub.peers.members().len(),
         "handshakes": {
             "inFlight": hub.counts.handshakes.load(Ordering::Relaxed),
             "capacityPerSecond": hub.capacity_per_second(),
@@ -184,7 +184,7 @@ async fn metrics(State(hub): State<Arc<Hub>>) -> Response {
             "peers",
             "gauge",
             "Other replicas connected.",
-            count(hub.documents.peers()),
+            count(hub.peers.members().len()),
         ),
     ] {
         let revision = &hub.options.revision;

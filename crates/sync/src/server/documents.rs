@@ -1,304 +1,342 @@
-//! What a replica knows, who follows it here, and what each other replica has yet to hear.
+//! The documents of a replica: each open one is an actor that owns a copy.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+mod copy;
+mod counters;
+mod owner;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use bytes::Bytes;
+use pointsman_actor::{ActorRef, AskError, ReplyTo, Settings, Supervision, Task, spawn};
+use pointsman_crdt::{Digest, Document, Map, Replica, Schema, State};
+use pointsman_replication::Message as CopyMessage;
+use serde_json::Value;
+use tokio::sync::{mpsc, watch};
 
+pub use self::counters::{ROOM_BYTES_MAX, room_name};
+use self::owner::{Ask, Owner};
 use super::hub::lock;
-use crate::document::{Cursor, Refused, Rooms};
+use super::peers::{Around, Peers};
+use crate::spaces::{NameError, Spaces};
+use crate::store::Store;
 
-/// Jobs that may wait for one peer; what does not fit goes with the next relay.
-pub(super) const PEER_QUEUE_MAX: usize = 1_024;
-/// How long a write waits for another replica.
-const HELD_WITHIN: Duration = Duration::from_secs(2);
+/// Documents that a replica has open at most.
+const OPEN_MAX: usize = 100_000;
+/// Messages that wait for one document.
+const MAILBOX: usize = 4_096;
+/// How long a write waits for other replicas, or a read for a document to open.
+const WITHIN: Duration = Duration::from_secs(8);
 
-/// Why a write was not taken.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum WriteError {
+/// Why a document did not do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DocumentError {
+    /// There is no such document.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// Not possible here and now; the text names the field and the fix.
     #[error("{0}")]
-    Refused(#[from] Refused),
+    Refused(String),
+    /// The dots of the client's delta are neither its own nor known.
+    #[error("{0}")]
+    Foreign(String),
+    /// The writer of the client was retired.
+    #[error("{0}")]
+    Retired(String),
+    /// Not enough other replicas have it yet. The same may be sent again.
     #[error("no other replica holds the write yet; send it again")]
     NotHeld,
+    /// Too much at once, or the replica ends.
+    #[error("the document is busy; try again")]
+    Busy,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Documents {
-    rooms: Mutex<Rooms>,
-    /// One for each room that a session here follows.
-    values: Mutex<BTreeMap<String, watch::Sender<u64>>>,
-    outboxes: Mutex<BTreeMap<u64, Arc<Outbox>>>,
-    outboxes_made: AtomicU64,
+impl DocumentError {
+    /// Like HTTP's.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Name(_) => 404,
+            Self::Refused(_) | Self::Foreign(_) => 400,
+            Self::Retired(_) => 410,
+            Self::NotHeld | Self::Busy => 503,
+        }
+    }
 }
 
-/// What one link has yet to carry to its peer.
+/// What a subscriber hears.
+#[derive(Clone, Debug)]
+pub struct DocumentEvent {
+    /// The subscriber's own number for the document.
+    pub document: u64,
+    /// An encoded delta, or part of the state.
+    pub payload: Bytes,
+}
+
+/// Who wants to hear of each change.
+#[derive(Clone, Debug)]
+pub struct Subscriber {
+    /// Different for each.
+    pub id: u64,
+    /// The subscriber's own number for the document.
+    pub document: u64,
+    /// Where to. When it is full, the whole state follows once there is room.
+    pub events: mpsc::Sender<DocumentEvent>,
+}
+
+/// What answers a digest.
+#[derive(Clone, Debug)]
+pub struct Filled {
+    /// Parts of what the asking one lacks.
+    pub parts: Vec<Bytes>,
+    /// What is here.
+    pub digest: Digest,
+}
+
+/// Gives operations in JSON after a look at the document; none to wait only until what is there is acknowledged.
+pub type Act = Box<dyn FnOnce(&Document) -> Result<Vec<Value>, String> + Send>;
+
+/// What all documents of a replica share.
 #[derive(Debug)]
-pub(super) struct Outbox {
-    replica: u64,
-    queue: mpsc::Sender<Job>,
-    /// Set once the peer holds all that was known when the link was made.
-    live: AtomicBool,
-    /// Goes with the next relay. Every change is either here, or in the queue, or was there before the first push.
-    deferred: Mutex<Rooms>,
+pub struct Documents {
+    pub(super) spaces: Spaces,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) peers: Arc<Peers>,
+    pub(super) around: watch::Receiver<Option<Around>>,
+    open: Mutex<BTreeMap<Arc<str>, Open>>,
+    opened: AtomicU64,
+    /// No copy of this process has made a dot with a larger sequence.
+    sequence: AtomicU64,
 }
 
-/// Something that a peer must hold; `held` is answered when it does, and dropped when it does not.
 #[derive(Debug)]
-pub(super) enum Job {
-    /// A write that somebody waits for.
-    Write {
-        delta: Arc<Rooms>,
-        held: oneshot::Sender<()>,
-    },
-    /// All that is deferred.
-    Flush { held: oneshot::Sender<()> },
-}
-
-impl Outbox {
-    fn live(&self) -> bool {
-        self.live.load(Ordering::Acquire)
-    }
-
-    pub(super) fn set_live(&self) {
-        self.live.store(true, Ordering::Release);
-    }
-
-    fn defer(&self, delta: &Rooms) {
-        // Part of our own state, so it is within the same bounds.
-        let _ = lock(&self.deferred).merge(delta);
-    }
-
-    pub(super) fn take_deferred(&self) -> Rooms {
-        std::mem::take(&mut *lock(&self.deferred))
-    }
-}
-
-/// A link's outbox until this is dropped, however the link ends.
-pub(super) struct Attached<'a> {
-    documents: &'a Documents,
+struct Open {
     id: u64,
-    pub(super) outbox: Arc<Outbox>,
-}
-
-impl Drop for Attached<'_> {
-    fn drop(&mut self) {
-        lock(&self.documents.outboxes).remove(&self.id);
-    }
+    actor: ActorRef<Ask>,
 }
 
 impl Documents {
-    pub(super) fn value(&self, room: &str) -> u64 {
-        lock(&self.rooms).value(room)
+    pub(super) fn new(spaces: Spaces, store: Arc<dyn Store>, peers: Arc<Peers>) -> Arc<Self> {
+        Arc::new(Self {
+            around: peers.around(),
+            spaces,
+            store,
+            peers,
+            open: Mutex::default(),
+            opened: AtomicU64::new(1),
+            sequence: AtomicU64::new(0),
+        })
     }
 
-    pub(super) fn writers(&self, room: &str) -> BTreeMap<String, u64> {
-        let rooms = lock(&self.rooms);
-        rooms
-            .counter(room)
-            .map(|counter| counter.writers().clone())
-            .unwrap_or_default()
+    // === what sessions do ===
+
+    /// Fields of a document.
+    ///
+    /// # Errors
+    /// When there can be no such document.
+    pub fn schema(&self, name: &str) -> Result<Schema, DocumentError> {
+        Ok(self.spaces.find(name)?.schema.clone())
     }
 
-    /// A part of everything; the lock is held for that part only.
-    pub(super) fn part(&self, after: Option<&Cursor>, bytes_max: usize) -> (Rooms, Option<Cursor>) {
-        lock(&self.rooms).part(after, bytes_max)
+    /// Looks at a document, once it is open.
+    ///
+    /// # Errors
+    /// When there is none, or it does not open in time.
+    pub async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        name: &str,
+        look: impl FnOnce(&Document) -> T + Send + 'static,
+    ) -> Result<T, DocumentError> {
+        let look = move |reply: ReplyTo<T>| {
+            Ask::Look(Box::new(move |document| {
+                // Nobody has to wait for it.
+                let _ = reply.answer(look(document));
+            }))
+        };
+        self.ask(name, look).await
     }
 
-    /// The value of a room from now on; only the newest is kept, so a slow reader costs nothing.
-    pub(super) fn follow(&self, room: &str) -> watch::Receiver<u64> {
-        let mut values = lock(&self.values);
-        // Read behind the lock: a change comes either before, or finds the channel.
-        let value = self.value(room);
-        values
-            .entry(room.to_owned())
-            .or_insert_with(|| watch::channel(value).0)
-            .subscribe()
+    /// Changes a document. Returns once the change is acknowledged: stored here, when this is a holder, and held by
+    /// another one when there is one.
+    ///
+    /// # Errors
+    /// When it is refused, or not acknowledged in time; then it may be acknowledged later.
+    pub async fn transact(self: &Arc<Self>, name: &str, act: Act) -> Result<(), DocumentError> {
+        self.ask(name, |reply| Ask::Transact { act, reply }).await?
     }
 
-    /// Forgets rooms that nobody follows any more.
-    pub(super) fn unfollow(&self, rooms: BTreeMap<String, watch::Receiver<u64>>) {
-        let names: BTreeSet<String> = rooms.into_keys().collect();
-        let mut values = lock(&self.values);
-        for name in names {
-            if values
-                .get(&name)
-                .is_some_and(|sender| sender.receiver_count() == 0)
-            {
-                values.remove(&name);
+    /// Joins the delta of a client; returns once it is acknowledged.
+    ///
+    /// # Errors
+    /// When it is refused, or not acknowledged in time.
+    pub async fn join(
+        self: &Arc<Self>,
+        name: &str,
+        writer: Replica,
+        delta: State<Map>,
+    ) -> Result<(), DocumentError> {
+        let join = |reply| Ask::Join { writer, delta, reply };
+        self.ask(name, join).await?
+    }
+
+    /// What the owner of the digest lacks.
+    ///
+    /// # Errors
+    /// When there is no such document, or it does not open in time.
+    pub async fn fill(self: &Arc<Self>, name: &str, digest: Digest) -> Result<Filled, DocumentError> {
+        self.ask(name, |reply| Ask::Fill { digest, reply }).await
+    }
+
+    /// Tells the subscriber of each change from now on, until `unsubscribe` or its channel ends.
+    ///
+    /// # Errors
+    /// When there is no such document, or it is busy.
+    pub async fn subscribe(
+        self: &Arc<Self>,
+        name: &str,
+        subscriber: Subscriber,
+    ) -> Result<(), DocumentError> {
+        self.ask(name, |reply| Ask::Subscribe { subscriber, reply }).await
+    }
+
+    /// Stops telling the subscriber.
+    pub fn unsubscribe(&self, name: &str, id: u64) {
+        if let Some(open) = lock(&self.open).get(name) {
+            // A full mailbox: the end of its channel says the same.
+            let _ = open.actor.try_send(Ask::Unsubscribe { id });
+        }
+    }
+
+    /// A number that changes with the document. Holding it keeps the document open.
+    ///
+    /// # Errors
+    /// When there is no such document, or it is busy.
+    pub async fn watch(self: &Arc<Self>, name: &str) -> Result<watch::Receiver<u64>, DocumentError> {
+        self.ask(name, |reply| Ask::Watch { reply }).await
+    }
+
+    /// Documents that are open here.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        lock(&self.open).len()
+    }
+
+    async fn ask<T>(
+        self: &Arc<Self>,
+        name: &str,
+        make: impl FnOnce(ReplyTo<T>) -> Ask,
+    ) -> Result<T, DocumentError> {
+        let actor = self.actor(name)?;
+        match actor.ask(WITHIN, make).await {
+            Ok(answer) => Ok(answer),
+            // The copy closed just then, or the replica ends.
+            Err(AskError::NoAnswer | AskError::Closed) => Err(DocumentError::Busy),
+            Err(_) => Err(DocumentError::Busy),
+        }
+    }
+
+    // === actors ===
+
+    /// The owner of a document, opened if need be.
+    fn actor(self: &Arc<Self>, name: &str) -> Result<ActorRef<Ask>, DocumentError> {
+        let mut open = lock(&self.open);
+        if let Some(open) = open.get(name).filter(|open| !open.actor.is_closed()) {
+            return Ok(open.actor.clone());
+        }
+        self.spaces.find(name)?;
+        if open.len() >= OPEN_MAX {
+            return Err(DocumentError::Busy);
+        }
+        let id = self.opened.fetch_add(1, Ordering::Relaxed);
+        let name: Arc<str> = name.into();
+        let (documents, owned) = (Arc::downgrade(self), Arc::clone(&name));
+        let settings = Settings::new("document", MAILBOX).supervision(Supervision::restart());
+        let factory = move || Owner::new(documents.clone(), Arc::clone(&owned), id);
+        let Ok((actor, _)) = spawn(Task, settings, factory) else {
+            return Err(DocumentError::Busy);
+        };
+        let kept = actor.clone();
+        open.insert(name, Open { id, actor: kept });
+        Ok(actor)
+    }
+
+    /// Forgets an actor that ends.
+    fn closed(&self, name: &str, id: u64) {
+        let mut open = lock(&self.open);
+        if open.get(name).is_some_and(|open| open.id == id) {
+            open.remove(name);
+        }
+    }
+
+    fn every(&self) -> Vec<ActorRef<Ask>> {
+        lock(&self.open).values().map(|open| open.actor.clone()).collect()
+    }
+
+    /// Opens everything that is stored here, so that it is handed over or brought up to date.
+    pub(super) fn open_stored(self: &Arc<Self>) {
+        match self.store.names() {
+            Ok(names) => {
+                for name in names {
+                    if let Err(error) = self.actor(&name) {
+                        tracing::warn!(name, %error, "a stored document stays closed");
+                    }
+                }
             }
+            Err(error) => tracing::error!(%error, "stored documents are not found"),
         }
     }
 
-    fn merge(&self, delta: &Rooms) -> Result<Rooms, Refused> {
-        let grown = lock(&self.rooms).merge(delta)?;
-        let values = lock(&self.values);
-        for room in grown.names() {
-            if let Some(sender) = values.get(room) {
-                sender.send_replace(self.value(room));
-            }
-        }
-        Ok(grown)
-    }
-
-    fn outboxes(&self) -> Vec<Arc<Outbox>> {
-        lock(&self.outboxes).values().cloned().collect()
-    }
-
-    /// Merges what a peer sent. What is news goes to the others with their next relay, so that a write which reached
-    /// only some of them survives its replica.
-    pub(super) fn learn(&self, delta: &Rooms, from: Option<u64>) -> Result<(), Refused> {
-        let grown = self.merge(delta)?;
-        if !grown.is_empty() {
-            for outbox in self
-                .outboxes()
-                .iter()
-                .filter(|outbox| Some(outbox.replica) != from)
-            {
-                outbox.defer(&grown);
-            }
-        }
-        Ok(())
-    }
-
-    /// Merges a write and waits until another replica holds it, when there is one.
-    pub(super) async fn write(&self, delta: Rooms) -> Result<(), WriteError> {
-        self.merge(&delta)?;
-        let delta = Arc::new(delta);
-        let mut waits = Vec::new();
-        for outbox in self.outboxes() {
-            let (held, wait) = oneshot::channel();
-            let job = Job::Write {
-                delta: Arc::clone(&delta),
-                held,
-            };
-            if outbox.live() && outbox.queue.try_send(job).is_ok() {
-                waits.push(wait);
-            } else {
-                outbox.defer(&delta);
-            }
-        }
-        if waits.is_empty() {
-            return if self.peers() == 0 {
-                Ok(())
-            } else {
-                Err(WriteError::NotHeld)
-            };
-        }
-        match tokio::time::timeout(HELD_WITHIN, futures::future::select_ok(waits)).await {
-            Ok(Ok(_)) => Ok(()),
-            // Everyone left while we waited: then this replica is all there is.
-            Ok(Err(_)) if self.peers() == 0 => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(WriteError::NotHeld),
+    /// The members have changed, or a connection to one of them.
+    pub(super) fn look(&self) {
+        for actor in self.every() {
+            // An owner with a full mailbox looks before each message anyway.
+            let _ = actor.try_send(Ask::LookAround);
         }
     }
 
-    /// Registers a link before its first push, so that nothing falls between the two.
-    pub(super) fn attach(&self, replica: u64, queue: mpsc::Sender<Job>) -> Attached<'_> {
-        let id = self.outboxes_made.fetch_add(1, Ordering::Relaxed);
-        let outbox = Arc::new(Outbox {
-            replica,
-            queue,
-            live: AtomicBool::new(false),
-            deferred: Mutex::default(),
-        });
-        lock(&self.outboxes).insert(id, Arc::clone(&outbox));
-        Attached {
-            documents: self,
-            id,
-            outbox,
+    /// Time passes.
+    pub(super) fn tick(&self) {
+        for actor in self.every() {
+            let _ = actor.try_send(Ask::Tick);
         }
     }
 
-    /// Other replicas that hold what we have and hear what we learn.
-    pub(super) fn peers(&self) -> usize {
-        let replicas: BTreeSet<u64> = self
-            .outboxes()
-            .iter()
-            .filter(|outbox| outbox.live())
-            .map(|outbox| outbox.replica)
-            .collect();
-        replicas.len()
+    /// A member says something about a document.
+    pub(super) async fn peer(self: &Arc<Self>, name: &str, from: Replica, link: u64, message: CopyMessage) {
+        let actor = if message.opens() {
+            self.actor(name).ok()
+        } else {
+            lock(&self.open).get(name).map(|open| open.actor.clone())
+        };
+        if let Some(actor) = actor {
+            // Waits when the document is busy: the connection carries back-pressure to the peer.
+            let _ = actor.send(Ask::Peer { from, link, message }).await;
+        }
     }
 
-    /// Waits until every live peer holds all that we know.
-    pub(super) async fn flush(&self) {
-        let mut waits = Vec::new();
-        for outbox in self.outboxes().iter().filter(|outbox| outbox.live()) {
-            let (held, wait) = oneshot::channel();
-            if outbox.queue.send(Job::Flush { held }).await.is_ok() {
-                waits.push(wait);
-            }
+    /// Waits until nothing is open that this replica alone has; for the end of a replica that drains.
+    pub(super) async fn handed_over(&self) {
+        while !lock(&self.open).is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        futures::future::join_all(waits).await;
+    }
+
+    fn sequence_floor(&self) -> u64 {
+        match self.sequence.load(Ordering::Relaxed) {
+            0 => 0,
+            used => used.saturating_add(1),
+        }
+    }
+
+    fn used_sequence(&self, sequence: u64) {
+        self.sequence.fetch_max(sequence, Ordering::Relaxed);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_write_is_taken_once_a_peer_holds_it_or_when_nobody_else_is_there() {
-        let documents = Documents::default();
-        let write = |count| Rooms::delta("a", "x", count).unwrap();
-        documents.write(write(1)).await.unwrap();
-        let (queue, mut jobs) = mpsc::channel(1);
-        let attached = documents.attach(7, queue);
-        // Not live yet: it hears of the write with the next relay.
-        documents.write(write(2)).await.unwrap();
-        assert_eq!(attached.outbox.take_deferred(), write(2));
-        attached.outbox.set_live();
-        let (written, ()) = tokio::join!(documents.write(write(3)), async {
-            match jobs.recv().await {
-                Some(Job::Write { held, .. }) => held.send(()).unwrap(),
-                other => panic!("{other:?}"),
-            }
-        });
-        written.unwrap();
-        let (written, ()) = tokio::join!(documents.write(write(4)), async { drop(jobs.recv().await) });
-        assert!(matches!(written, Err(WriteError::NotHeld)));
-        drop(attached);
-        documents.write(write(5)).await.unwrap();
-        assert_eq!(documents.value("a"), 5);
-    }
-
-    #[tokio::test]
-    async fn a_write_that_does_not_fit_into_the_queue_is_not_held_yet_and_goes_with_the_relay() {
-        let documents = Documents::default();
-        let (queue, _jobs) = mpsc::channel(1);
-        let (held, _wait) = oneshot::channel();
-        queue.try_send(Job::Flush { held }).unwrap();
-        let attached = documents.attach(7, queue);
-        attached.outbox.set_live();
-        let write = Rooms::delta("a", "x", 1).unwrap();
-        let written = documents.write(write.clone()).await;
-        assert!(matches!(written, Err(WriteError::NotHeld)));
-        assert_eq!(attached.outbox.take_deferred(), write);
-    }
-
-    #[tokio::test]
-    async fn news_go_on_to_the_others_and_not_back() {
-        let documents = Documents::default();
-        let (queue, _jobs) = mpsc::channel(1);
-        let (one, two) = (documents.attach(1, queue.clone()), documents.attach(2, queue));
-        let news = Rooms::delta("a", "x", 1).unwrap();
-        documents.learn(&news, Some(1)).unwrap();
-        documents.learn(&news, Some(2)).unwrap();
-        assert!(one.outbox.take_deferred().is_empty());
-        assert_eq!(two.outbox.take_deferred(), news);
-    }
-
-    #[tokio::test]
-    async fn rooms_that_nobody_follows_are_forgotten() {
-        let documents = Documents::default();
-        let (first, second) = (documents.follow("a"), documents.follow("a"));
-        documents.unfollow([("a".to_owned(), first)].into());
-        assert_eq!(lock(&documents.values).len(), 1);
-        documents.write(Rooms::delta("a", "x", 1).unwrap()).await.unwrap();
-        assert_eq!(*second.borrow(), 1);
-        documents.unfollow([("a".to_owned(), second)].into());
-        assert!(lock(&documents.values).is_empty());
-    }
+/// Milliseconds since 1970.
+pub(super) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -11,7 +11,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::documents::Documents;
+use super::peers::Peers;
 use super::{Options, is_revision};
+use crate::store::Store;
 
 /// Slower than that is not a drain.
 const INTERVAL_MS_MAX: u64 = 600_000;
@@ -20,7 +22,8 @@ const INTERVAL_MS_MAX: u64 = 600_000;
 pub(super) struct Hub {
     pub(super) options: Options,
     pub(super) replica: u64,
-    pub(super) documents: Documents,
+    pub(super) documents: Arc<Documents>,
+    pub(super) peers: Arc<Peers>,
     sessions: Mutex<Sessions>,
     order: Mutex<Standing>,
     /// All the state there was has been asked for, so that a client that moves here finds its own writes.
@@ -105,18 +108,28 @@ impl Order {
 }
 
 impl Hub {
+    /// With documents that are kept in memory.
+    #[cfg(test)]
     pub(super) fn new(options: Options) -> Self {
+        Self::with_store(options, Arc::new(crate::store::Memory::default()))
+    }
+
+    pub(super) fn with_store(options: Options, store: Arc<dyn Store>) -> Self {
+        let replica = rand::random::<u64>() >> 1;
+        let peers = Peers::new(replica);
+        let documents = Documents::new(options.spaces.clone(), store, Arc::clone(&peers));
         Self {
             options,
-            replica: rand::random::<u64>() >> 1,
-            documents: Documents::default(),
+            replica,
+            documents,
+            peers,
             sessions: Mutex::default(),
             order: Mutex::default(),
             joined: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             changed: Notify::new(),
             ended: CancellationToken::new(),
-            peer_places: super::peers::places(),
+            peer_places: Self::peer_places(),
             counts: Counts::default(),
         }
     }
@@ -238,6 +251,11 @@ impl Hub {
         *standing = Standing { order, until: None };
         drop(standing);
         self.changed.notify_waiters();
+    }
+
+    /// Another replica tells of an event. None is known to this build.
+    pub(super) fn peer_event(&self, name: &str, _payload: &[u8]) {
+        tracing::debug!(name, "an event of a peer is not known here");
     }
 
     // === life ===

@@ -1,304 +1,363 @@
-//! Replication: this replica dials every other one, takes over all state, hands over its own, and then sends each write
-//! as it happens.
+//! The other replicas: found, dialled, and heard; who is a member; and the connections that carry documents.
 //!
-//! After the first exchange a connection carries state one way; the other replica dials back for its own. What a
-//! replica learns from one peer it relays to the others a little later, so a write that reached only some survives the
-//! death of its replica. A relay carries what changed since the last, never all state.
+//! Two replicas have one connection. Either may dial; of two at once the one that the smaller process dialled stays. The
+//! replica that is dialled takes note of the other before it answers, and the one that dials when it is answered, so both
+//! know each other before anything else is said.
 
-mod line;
+mod discovery;
+mod hello;
+mod link;
+mod talk;
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use axum::extract::{Request, State};
-use axum::http::HeaderMap;
-use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use futures::{SinkExt as _, StreamExt as _};
-use http::StatusCode;
+use futures::future::BoxFuture;
+use pointsman_crdt::Replica;
+use pointsman_replication::members::{Entry, Hello, LOT_MAX, Members, Patience, Twice};
+use pointsman_replication::{Message, View};
 use pointsman_wire::Packet;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinHandle;
-use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
+use tokio::sync::{Notify, oneshot, watch};
 
-use self::line::{Line, PART_BYTES_MAX};
-use super::control::{allowed, refuse};
-use super::documents::{Job, Outbox, PEER_QUEUE_MAX};
-use super::handshake::{Socket, switch};
-use super::hub::Hub;
-use crate::document::Rooms;
+use super::hub::lock;
+pub(super) use discovery::run;
+pub(super) use link::accept;
+use link::{Link, Waits};
 
 /// Subprotocol between replicas.
 const PROTOCOL: &str = "pointsman.peer.v1";
-/// Event that tells the number of the replica.
-const GREETING: &str = "peer/greeting";
-/// Event after which all state of the replica was sent.
-const WHOLE: &str = "peer/whole";
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-const DIAL_EVERY: Duration = Duration::from_millis(500);
-/// Ready without the others' state after this long: they may be gone.
-const JOIN_WITHIN: Duration = Duration::from_secs(5);
 const STEP_WITHIN: Duration = Duration::from_secs(5);
-/// A peer sends its relay every few seconds, be it empty; one that is silent for longer is gone.
-const SILENT_WITHIN: Duration = Duration::from_secs(30);
-const PEERS_MAX: usize = 256;
+/// How long a member that vanished holds up writes that it should hold.
+const ABSENT_MS: u64 = 10_000;
+/// After so long it is gone for good.
+const GONE_MS: u64 = 600_000;
+/// Answers of a member take no longer.
+const CALL_WITHIN: Duration = Duration::from_secs(5);
+const CLAIM: &str = "member/claim";
 
-#[derive(Debug, thiserror::Error)]
-enum PeerError {
-    #[error(transparent)]
-    Socket(#[from] SocketError),
-    #[error("no answer in time")]
-    Timeout(#[from] tokio::time::error::Elapsed),
-    #[error("refuses our token")]
-    Token,
-    #[error("{0}")]
-    Protocol(&'static str),
+/// Whom a replica sees, and over which connection: one value, so that both change at once.
+#[derive(Clone, Debug)]
+pub(super) struct Around {
+    pub(super) view: View,
+    /// Number of the connection to each member.
+    pub(super) links: Arc<BTreeMap<Replica, u64>>,
 }
 
-/// A task that dials one address.
-struct Dialler {
-    /// False once the address is nobody's: then its link lives until it breaks, and is not made again.
-    wanted: Arc<AtomicBool>,
-    task: JoinHandle<()>,
+/// Why a member did not answer a call.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// It is not connected. Another member may be.
+    #[error("the member is not connected")]
+    NotConnected,
+    /// No answer in time.
+    #[error("the member does not answer in time")]
+    Timeout,
+    /// It refuses.
+    #[error("the member answers {status}")]
+    Refused {
+        /// Like HTTP's.
+        status: u64,
+    },
 }
 
-/// Dropped when an address was reached, or cannot be.
-type Trying = mpsc::Sender<Infallible>;
+/// Answers calls of other members: method and payload in, status and payload out.
+pub type Handler = Box<dyn Fn(Replica, String, Bytes) -> BoxFuture<'static, (u64, Bytes)> + Send + Sync>;
 
-/// Keeps one dialling task for every address that is a peer now.
-pub(super) async fn run(hub: Arc<Hub>) {
-    let (trying, tried) = mpsc::channel::<Infallible>(1);
-    let mut trying = Some(trying);
-    tokio::spawn(join(Arc::clone(&hub), tried));
-    let mut diallers: BTreeMap<String, Dialler> = BTreeMap::new();
-    let mut looks = tokio::time::interval(LOOK_EVERY);
-    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        looks.tick().await;
-        let mut wanted = hub.options.peers.clone();
-        let mut found_all = true;
-        if let Some(name) = &hub.options.peers_dns {
-            match tokio::net::lookup_host(name.as_str()).await {
-                Ok(found) => wanted.extend(found.map(|address| address.to_string())),
-                // Unknown is not "nobody": keep whom we have.
-                Err(error) => {
-                    tracing::debug!(name, %error, "peers are not found");
-                    wanted.extend(diallers.keys().cloned());
-                    found_all = false;
-                }
-            }
+/// The other replicas.
+pub struct Peers {
+    process: u64,
+    state: Mutex<State>,
+    around: watch::Sender<Option<Around>>,
+    links_made: AtomicU64,
+    handler: OnceLock<Handler>,
+    /// Shared by all members; signs tokens.
+    key: OnceLock<[u8; 32]>,
+    /// Members or connections have changed.
+    changed: Notify,
+    /// Another process has our replica; this one has to end.
+    pub(super) twice: Notify,
+}
+
+impl std::fmt::Debug for Peers {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Peers")
+            .field("process", &self.process)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    members: Members,
+    links: BTreeMap<u64, Arc<Link>>,
+}
+
+impl Peers {
+    pub(super) fn new(process: u64) -> Arc<Self> {
+        let patience = Patience {
+            absent_ms: ABSENT_MS,
+            gone_ms: GONE_MS,
+        };
+        let state = State {
+            members: Members::new(process, patience),
+            links: BTreeMap::new(),
+        };
+        Arc::new(Self {
+            process,
+            state: Mutex::new(state),
+            around: watch::Sender::new(None),
+            links_made: AtomicU64::new(1),
+            handler: OnceLock::new(),
+            key: OnceLock::new(),
+            changed: Notify::new(),
+            twice: Notify::new(),
+        })
+    }
+
+    /// Whom this replica sees, once it is a member.
+    pub(super) fn around(&self) -> watch::Receiver<Option<Around>> {
+        self.around.subscribe()
+    }
+
+    /// This replica, once it is a member.
+    #[must_use]
+    pub fn me(&self) -> Option<Replica> {
+        lock(&self.state).members.me()
+    }
+
+    /// Other members that are connected.
+    #[must_use]
+    pub fn members(&self) -> Vec<Replica> {
+        let around = self.around.borrow();
+        around
+            .as_ref()
+            .map_or_else(Vec::new, |around| around.links.keys().copied().collect())
+    }
+
+    /// The key that all members share.
+    pub(super) fn key(&self) -> Option<[u8; 32]> {
+        self.key.get().copied()
+    }
+
+    /// Answers calls of other members by this.
+    pub fn set_handler(&self, handler: Handler) {
+        // The first one stays.
+        let _ = self.handler.set(handler);
+    }
+
+    /// Calls a member.
+    ///
+    /// # Errors
+    /// When it is not connected, does not answer in time, or refuses.
+    pub async fn call(&self, member: Replica, method: &str, payload: Bytes) -> Result<Bytes, CallError> {
+        let link = self.link(member).ok_or(CallError::NotConnected)?;
+        self.call_over(&link, method, payload).await
+    }
+
+    async fn call_over(&self, link: &Link, method: &str, payload: Bytes) -> Result<Bytes, CallError> {
+        let (answer, answered) = oneshot::channel();
+        let id = link.wait(Waits::Call(answer));
+        let method = method.to_owned();
+        link.send(&Packet::Call { id, method, payload });
+        match tokio::time::timeout(CALL_WITHIN, answered).await {
+            Ok(Ok((0, payload))) => Ok(payload),
+            Ok(Ok((status, _))) => Err(CallError::Refused { status }),
+            Ok(Err(_)) => Err(CallError::NotConnected),
+            Err(_) => Err(CallError::Timeout),
         }
-        wanted.truncate(PEERS_MAX);
-        for (address, dialler) in &diallers {
-            dialler.wanted.store(wanted.contains(address), Ordering::Relaxed);
+    }
+
+    fn link(&self, member: Replica) -> Option<Arc<Link>> {
+        let around = self.around.borrow();
+        let number = around.as_ref()?.links.get(&member).copied()?;
+        let state = lock(&self.state);
+        state.links.values().find(|link| link.number == number).cloned()
+    }
+
+    /// Sends a member what a copy has to say. Lost when there is no connection, as everything is that was on one.
+    pub(super) fn send(&self, to: Replica, name: &str, message: Message) {
+        if let Some(link) = self.link(to) {
+            talk::send(&link, name, message);
         }
-        diallers.retain(|_, dialler| !dialler.task.is_finished());
-        for address in wanted {
-            diallers.entry(address).or_insert_with_key(|address| {
-                let wanted = Arc::new(AtomicBool::new(true));
-                let dial = dial(
-                    Arc::clone(&hub),
-                    address.clone(),
-                    Arc::clone(&wanted),
-                    trying.clone(),
-                );
-                Dialler {
-                    wanted,
-                    task: tokio::spawn(ending(Arc::clone(&hub), dial)),
-                }
+    }
+
+    /// Tells every member of an event.
+    pub fn broadcast(&self, name: &str, payload: &Bytes) {
+        let links: Vec<Arc<Link>> = lock(&self.state).links.values().cloned().collect();
+        for link in links {
+            link.send(&Packet::Event {
+                sequence: 1,
+                name: name.to_owned(),
+                origin: None,
+                payload: payload.clone(),
             });
         }
-        if found_all {
-            trying = None;
-        }
     }
-}
 
-/// Runs a task until the replica ends.
-async fn ending(hub: Arc<Hub>, task: impl Future<Output = ()>) {
-    hub.ended.run_until_cancelled(task).await;
-}
+    // === members ===
 
-/// Calls the replica joined once every peer of the first look was tried.
-async fn join(hub: Arc<Hub>, mut tried: mpsc::Receiver<Infallible>) {
-    if tokio::time::timeout(JOIN_WITHIN, tried.recv()).await.is_err() {
-        tracing::warn!("not every peer answered; ready without");
-    }
-    hub.set_joined();
-}
-
-async fn dial(hub: Arc<Hub>, address: String, wanted: Arc<AtomicBool>, mut trying: Option<Trying>) {
-    // The first token of the file, and after a refusal the next: the peer's file may be older or newer than ours.
-    let mut token = 0;
-    while wanted.load(Ordering::Relaxed) {
-        match link(&hub, &address, token, &mut trying).await {
-            Ok(()) => tracing::debug!(address, "peer has left"),
-            Err(error) => {
-                token = if matches!(error, PeerError::Token) {
-                    token + 1
-                } else {
-                    0
-                };
-                tracing::debug!(address, %error, "peer is not reached");
+    /// Writes down what has changed, for whoever looks.
+    fn publish(&self, state: &State) {
+        let Some(view) = state.members.view(super::documents::now_ms()) else {
+            self.changed.notify_waiters();
+            return;
+        };
+        let links: BTreeMap<Replica, u64> = state
+            .links
+            .values()
+            .filter_map(|link| Some((link.replica()?, link.number)))
+            .collect();
+        self.around.send_if_modified(|around| {
+            let same = around
+                .as_ref()
+                .is_some_and(|old| old.view == view && *old.links == links);
+            if !same {
+                let links = Arc::new(links);
+                *around = Some(Around { view, links });
             }
+            !same
+        });
+        self.changed.notify_waiters();
+    }
+
+    /// A connected process tells of itself. `false` when this connection is to be given up for an older one.
+    fn heard(&self, link: &Arc<Link>, hello: &Hello) -> bool {
+        let mut state = lock(&self.state);
+        if let Some(old) = state
+            .links
+            .get(&hello.process)
+            .filter(|old| old.number != link.number)
+        {
+            let by_smaller = |link: &Link| link.dialled == (self.process < hello.process);
+            if by_smaller(old) && !by_smaller(link) && !old.has_ended() {
+                return false;
+            }
+            old.end();
         }
-        trying = None;
-        tokio::time::sleep(DIAL_EVERY).await;
+        if let Err(twice) = state.members.heard(hello) {
+            self.end_twice(twice);
+            return false;
+        }
+        link.set_peer(hello);
+        let before = state.links.insert(hello.process, Arc::clone(link));
+        if before.is_none_or(|before| before.number != link.number) && !link.dialled {
+            // The one that dialled waits for this before it says anything.
+            link.send(&hello::packet(&state.members.hello()));
+        }
+        self.publish(&state);
+        true
     }
-}
 
-/// One connection, from greeting to end. The peer is live once it holds all that we have.
-async fn link(
-    hub: &Arc<Hub>,
-    address: &str,
-    token: usize,
-    trying: &mut Option<Trying>,
-) -> Result<(), PeerError> {
-    let mut line = Line::connect(hub, address, token).await?;
-    let replica = line.greeting().await?;
-    if replica == hub.replica {
-        *trying = None;
-        // Ourselves. Hold the line, so that we do not dial again and again.
-        return line.hold().await;
+    fn end_twice(&self, twice: Twice) {
+        tracing::error!("{twice}");
+        self.twice.notify_one();
     }
-    line.take_over(&hub.documents, replica).await?;
-    let (queue, mut jobs) = mpsc::channel(PEER_QUEUE_MAX);
-    let attached = hub.documents.attach(replica, queue);
-    line.hand_over(&hub.documents, hub.replica).await?;
-    attached.outbox.set_live();
-    *trying = None;
-    tracing::debug!(address, replica, "peer is live");
-    serve(hub, &mut line, &attached.outbox, &mut jobs).await
-}
 
-async fn serve(
-    hub: &Hub,
-    line: &mut Line,
-    outbox: &Outbox,
-    jobs: &mut mpsc::Receiver<Job>,
-) -> Result<(), PeerError> {
-    let mut relays = tokio::time::interval(hub.options.relay_every);
-    relays.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        let late = line.late();
-        tokio::select! {
-            job = jobs.recv(), if line.has_room() => match job {
-                Some(Job::Write { delta, held }) => {
-                    let (delta, holders, flush) = together(&delta, held, jobs);
-                    line.send(&delta, holders).await?;
-                    if let Some(held) = flush {
-                        line.send_all(&outbox.take_deferred(), vec![held]).await?;
-                    }
+    fn ended(&self, link: &Link) {
+        let Some(process) = link.process() else { return };
+        let mut state = lock(&self.state);
+        if state
+            .links
+            .get(&process)
+            .is_some_and(|current| current.number == link.number)
+        {
+            state.links.remove(&process);
+            state.members.lost(process, super::documents::now_ms());
+            self.publish(&state);
+        }
+    }
+
+    fn left(&self, process: u64) {
+        let mut state = lock(&self.state);
+        state.members.left(process);
+        if let Some(link) = state.links.remove(&process) {
+            link.end();
+        }
+        self.publish(&state);
+    }
+
+    /// Tells everybody what has changed about this process.
+    fn announce(&self, change: impl FnOnce(&mut Members)) {
+        let mut state = lock(&self.state);
+        change(&mut state.members);
+        let hello = hello::packet(&state.members.hello());
+        for link in state.links.values() {
+            link.send(&hello);
+        }
+        self.publish(&state);
+    }
+
+    /// This replica is about to end: others take over what it holds.
+    pub(super) fn drain(&self) {
+        self.announce(Members::drain);
+    }
+
+    /// The last word to everybody.
+    pub(super) fn leave(&self) {
+        for link in lock(&self.state).links.values() {
+            link.send(&Packet::Event {
+                sequence: 1,
+                name: hello::BYE.to_owned(),
+                origin: None,
+                payload: Bytes::new(),
+            });
+        }
+    }
+
+    /// Time passes.
+    pub(super) fn tick(&self) {
+        let mut state = lock(&self.state);
+        state.members.tick(super::documents::now_ms());
+        self.publish(&state);
+    }
+
+    /// Becomes a member, however long that takes. `stored`: what this replica was before.
+    pub(super) async fn enter(&self, tried: &watch::Receiver<bool>, stored: Option<Replica>) -> Replica {
+        loop {
+            let changed = self.changed.notified();
+            let entry = lock(&self.state).members.entry(*tried.borrow());
+            match entry {
+                Entry::Member(replica) => return replica,
+                Entry::First => {
+                    let lot = rand::random_range(1..=LOT_MAX);
+                    let _ = self.key.set(rand::random());
+                    self.announce(|members| {
+                        let _ = members.be_first(lot, stored);
+                    });
                 }
-                Some(Job::Flush { held }) => line.send_all(&outbox.take_deferred(), vec![held]).await?,
-                None => return Ok(()),
-            },
-            message = line.receive() => line.acknowledged(&message?),
-            _ = relays.tick(), if line.has_room() => {
-                // An empty one shows that both ends live.
-                line.send_all(&outbox.take_deferred(), Vec::new()).await?;
+                Entry::Ask(process) => {
+                    let link = lock(&self.state).links.get(&process).cloned();
+                    if let Some(link) = link
+                        && let Ok(payload) = self.call_over(&link, CLAIM, Bytes::new()).await
+                        && let Some((replica, key)) = hello::granted(&payload)
+                    {
+                        let _ = self.key.set(key);
+                        self.announce(|members| members.become_member(replica));
+                        continue;
+                    }
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Entry::Wait => {
+                    // Also looks again by itself: whether all were tried is not told.
+                    let _ = tokio::time::timeout(Duration::from_millis(50), changed).await;
+                }
             }
-            () = tokio::time::sleep_until(late) => return Err(PeerError::Protocol("does not acknowledge")),
         }
     }
-}
 
-type Held = tokio::sync::oneshot::Sender<()>;
-
-/// Writes that wait already go in one packet; a flush ends the gathering.
-fn together(
-    first: &Arc<Rooms>,
-    held: Held,
-    jobs: &mut mpsc::Receiver<Job>,
-) -> (Rooms, Vec<Held>, Option<Held>) {
-    let mut delta = Rooms::clone(first);
-    let mut holders = vec![held];
-    // 100 entries of any names fit into a packet.
-    while holders.len() < 100 {
-        match jobs.try_recv() {
-            // Part of our own state, so it is within the same bounds.
-            Ok(Job::Write { delta: more, held }) => {
-                let _ = delta.merge(&more);
-                holders.push(held);
-            }
-            Ok(Job::Flush { held }) => return (delta, holders, Some(held)),
-            Err(_) => break,
-        }
+    fn claimed(&self, link: &Link) -> Option<Bytes> {
+        let process = link.process()?;
+        let replica = lock(&self.state)
+            .members
+            .grant(process, super::documents::now_ms())?;
+        Some(hello::grant(replica, &self.key()?))
     }
-    (delta, holders, None)
-}
 
-/// The other end: sends all state, then merges what comes and says that it is held.
-pub(super) async fn accept(State(hub): State<Arc<Hub>>, headers: HeaderMap, request: Request) -> Response {
-    if !allowed(&hub, &headers).await {
-        return refuse();
+    fn next_link(&self) -> u64 {
+        self.links_made.fetch_add(1, Ordering::Relaxed)
     }
-    let Ok(place) = Arc::clone(&hub.peer_places).try_acquire_owned() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "no more peers here\n").into_response();
-    };
-    let ended = hub.ended.clone();
-    switch(request, PROTOCOL, ended, move |socket| async move {
-        if let Some(mut socket) = socket {
-            let _: Option<()> = receive(&hub, &mut socket, place).await;
-        }
-    })
-}
-
-/// Places for the peers that dial us.
-pub(super) fn places() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(PEERS_MAX))
-}
-
-/// `None` once the socket has ended.
-async fn receive(hub: &Hub, socket: &mut Socket, _place: OwnedSemaphorePermit) -> Option<()> {
-    let event = |sequence, name: &str, payload: String| Packet::Event {
-        sequence,
-        name: name.to_owned(),
-        origin: None,
-        payload: Bytes::from(payload),
-    };
-    send(socket, &event(1, GREETING, hub.replica.to_string())).await?;
-    let mut after = None;
-    loop {
-        let (part, next) = hub.documents.part(after.as_ref(), PART_BYTES_MAX);
-        let payload = Bytes::from(serde_json::to_vec(&part).ok()?);
-        let name = String::new();
-        send(socket, &Packet::PeerDelta { id: 0, name, payload }).await?;
-        after = next;
-        if after.is_none() {
-            break;
-        }
-    }
-    send(socket, &event(2, WHOLE, String::new())).await?;
-    let mut from = None;
-    loop {
-        let message = tokio::time::timeout(SILENT_WITHIN, socket.next())
-            .await
-            .ok()??
-            .ok()?;
-        let Message::Binary(bytes) = message else { continue };
-        match Packet::decode(&bytes) {
-            Ok(Packet::PeerDelta { id, payload, .. }) => {
-                let delta = serde_json::from_slice::<Rooms>(&payload).ok();
-                let learnt = delta.and_then(|delta| hub.documents.learn(&delta, from).ok());
-                let status = if learnt.is_some() { 0 } else { 400 };
-                let payload = Bytes::new();
-                send(socket, &Packet::Callback { id, status, payload }).await?;
-            }
-            Ok(Packet::Event { name, payload, .. }) if name == GREETING => {
-                from = std::str::from_utf8(&payload).ok()?.parse().ok();
-            }
-            // A later version may say more.
-            Ok(_) | Err(_) => {}
-        }
-    }
-}
-
-async fn send(socket: &mut Socket, packet: &Packet) -> Option<()> {
-    let bytes = packet.encode().ok()?;
-    let sent = tokio::time::timeout(STEP_WITHIN, socket.send(Message::Binary(bytes))).await;
-    sent.ok()?.ok()
 }

@@ -120,12 +120,6 @@ struct Session {
     rooms: BTreeMap<String, watch::Receiver<u64>>,
 }
 
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.hub.documents.unfollow(std::mem::take(&mut self.rooms));
-    }
-}
-
 /// Why a session ended.
 enum End {
     Gone,
@@ -249,13 +243,20 @@ impl Session {
     }
 
     async fn changes(&mut self) -> Result<(), End> {
-        let changed: Vec<(String, u64)> = self
+        let changed: Vec<String> = self
             .rooms
             .iter_mut()
-            .filter(|(_, values)| values.has_changed().unwrap_or(false))
-            .map(|(room, values)| (room.clone(), *values.borrow_and_update()))
+            .filter(|(_, changes)| changes.has_changed().unwrap_or(false))
+            .map(|(room, changes)| {
+                changes.borrow_and_update();
+                room.clone()
+            })
             .collect();
-        for (room, value) in changed {
+        for room in changed {
+            // A room that does not answer now is looked at again with its next change.
+            let Ok(value) = self.hub.documents.counter_value(&room).await else {
+                continue;
+            };
             let change = json!({"room": room, "value": value});
             self.event("counter/changed", &change).await?;
         }

@@ -62,9 +62,7 @@ impl Directory {
     /// When it cannot be used.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let file = path.join(FILE);
-        let refused = |path: PathBuf| {
-            move |reason: String| StoreError::Open { path, reason }
-        };
+        let refused = |path: PathBuf| move |reason: String| StoreError::Open { path, reason };
         std::fs::create_dir_all(path).map_err(|error| refused(path.to_owned())(error.to_string()))?;
         let database = Database::create(&file).map_err(|error| refused(file.clone())(error.to_string()))?;
         let begin = database.begin_write().map_err(failed)?;
@@ -240,8 +238,16 @@ mod tests {
         assert_eq!(store.names().unwrap(), ["a", "ab", "b"]);
         assert_eq!(store.load("a").await.unwrap().unwrap(), ["1", "2", "3"]);
         assert_eq!(store.get("replica").unwrap().unwrap(), "7");
-        store.write("a", Write::Snapshot(bytes("123"))).await.unwrap().unwrap();
-        store.write("a", Write::Append(vec![bytes("4")])).await.unwrap().unwrap();
+        store
+            .write("a", Write::Snapshot(bytes("123")))
+            .await
+            .unwrap()
+            .unwrap();
+        store
+            .write("a", Write::Append(vec![bytes("4")]))
+            .await
+            .unwrap()
+            .unwrap();
         store.write("b", Write::Erase).await.unwrap().unwrap();
         drop(store);
         let store = open();

@@ -6,8 +6,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::Session;
-use crate::document::{NAME_BYTES_MAX, Rooms};
-use crate::server::documents::WriteError;
+use crate::server::documents::{DocumentError, ROOM_BYTES_MAX, room_name};
 
 const ROOMS_PER_SESSION_MAX: usize = 256;
 
@@ -37,21 +36,24 @@ impl Session {
             "echo" => (0, arguments),
             "room/join" | "counter/set" | "counter/get" => {
                 let room = arguments.get("room").and_then(Value::as_str);
-                let Some(room) = room.filter(|room| (1..=NAME_BYTES_MAX).contains(&room.len())) else {
-                    let text = format!("room: give the name of a room, text of 1 to {NAME_BYTES_MAX} bytes");
+                let Some(room) = room.filter(|room| (1..=ROOM_BYTES_MAX).contains(&room.len())) else {
+                    let text = format!("room: give the name of a room, text of 1 to {ROOM_BYTES_MAX} bytes");
                     return refused(400, &text);
                 };
                 match method {
-                    "room/join" => self.join(room),
+                    "room/join" => self.join(room).await,
                     "counter/set" => self.set(room, arguments.get("count")).await,
-                    _ => self.get(room, arguments.get("entries") == Some(&Value::Bool(true))),
+                    _ => {
+                        self.get(room, arguments.get("entries") == Some(&Value::Bool(true)))
+                            .await
+                    }
                 }
             }
             _ => refused(404, &format!("no method {method}")),
         }
     }
 
-    fn join(&mut self, room: &str) -> Answer {
+    async fn join(&mut self, room: &str) -> Answer {
         if !self.rooms.contains_key(room) {
             if self.rooms.len() >= ROOMS_PER_SESSION_MAX {
                 return refused(
@@ -59,35 +61,48 @@ impl Session {
                     &format!("room: at most {ROOMS_PER_SESSION_MAX} rooms a session"),
                 );
             }
-            let values = self.hub.documents.follow(room);
-            self.rooms.insert(room.to_owned(), values);
+            match self.hub.documents.watch(&room_name(room)).await {
+                Ok(changes) => self.rooms.insert(room.to_owned(), changes),
+                Err(error) => return failed(&error),
+            };
         }
-        let value = self.rooms.get(room).map_or(0, |values| *values.borrow());
-        (0, json!({"value": value}))
+        self.value(room).await
+    }
+
+    async fn value(&mut self, room: &str) -> Answer {
+        match self.hub.documents.counter_value(room).await {
+            Ok(value) => (0, json!({"value": value})),
+            Err(error) => failed(&error),
+        }
     }
 
     async fn set(&mut self, room: &str, count: Option<&Value>) -> Answer {
         let Some(count) = count.and_then(Value::as_u64) else {
             return refused(400, "count: give a whole number, this writer's own total");
         };
-        let written = match Rooms::delta(room, &self.writer, count) {
-            Ok(delta) => self.hub.documents.write(delta).await,
-            Err(error) => Err(error.into()),
-        };
-        match written {
-            Ok(()) => (0, json!({"value": self.hub.documents.value(room)})),
-            Err(error @ WriteError::Refused(_)) => refused(400, &error.to_string()),
-            Err(error @ WriteError::NotHeld) => refused(503, &error.to_string()),
+        match self.hub.documents.counter_set(room, &self.writer, count).await {
+            Ok(()) => self.value(room).await,
+            Err(error) => failed(&error),
         }
     }
 
-    fn get(&self, room: &str, entries: bool) -> Answer {
-        let mut answer = json!({"value": self.hub.documents.value(room)});
-        if entries && let Some(fields) = answer.as_object_mut() {
-            fields.insert("entries".to_owned(), json!(self.hub.documents.writers(room)));
+    async fn get(&mut self, room: &str, entries: bool) -> Answer {
+        let (status, mut answer) = self.value(room).await;
+        if entries
+            && status == 0
+            && let Some(fields) = answer.as_object_mut()
+        {
+            match self.hub.documents.counter_totals(room).await {
+                Ok(totals) => fields.insert("entries".to_owned(), json!(totals)),
+                Err(error) => return failed(&error),
+            };
         }
-        (0, answer)
+        (status, answer)
     }
+}
+
+fn failed(error: &DocumentError) -> Answer {
+    refused(u64::from(error.status()), &error.to_string())
 }
 
 fn refused(status: u64, error: &str) -> Answer {
