@@ -13,9 +13,11 @@
     )
 )]
 
+mod chunk;
 mod error;
 mod packet;
 mod varint;
 
+pub use chunk::chunk;
 pub use error::{Category, DecodeError, EncodeError, Retry};
 pub use packet::{NAME_BYTES_MAX, Origin, PACKET_BYTES_MAX, Packet, SUBPROTOCOL};
