@@ -14,10 +14,15 @@
 )]
 
 mod chunk;
+mod dialect;
 mod error;
 mod packet;
 mod varint;
 
 pub use chunk::chunk;
+pub use dialect::{
+    CALLS_MAX, Codec, DEPTH_MAX, Dialect, Frame, METACOM_CHUNK_BYTES_MAX, ReadError, Received, Role,
+    WriteError, error_message, error_payload,
+};
 pub use error::{Category, DecodeError, EncodeError, Retry};
 pub use packet::{NAME_BYTES_MAX, Origin, PACKET_BYTES_MAX, Packet, SUBPROTOCOL};

@@ -168,3 +168,27 @@ pub enum Packet {
         payload: Bytes,
     },
 }
+
+impl Packet {
+    /// Name of its kind, as in `docs/PROTOCOL.md`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Call { .. } => "CALL",
+            Self::Callback { .. } => "CALLBACK",
+            Self::Event { .. } => "EVENT",
+            Self::StreamInit { .. } => "STREAM_INIT",
+            Self::StreamChunk { .. } => "STREAM_CHUNK",
+            Self::StreamEnd { .. } => "STREAM_END",
+            Self::StreamAbort { .. } => "STREAM_ABORT",
+            Self::Credit { .. } => "CREDIT",
+            Self::Delta { .. } => "DELTA",
+            Self::Digest { .. } => "DIGEST",
+            Self::Drain { .. } => "DRAIN",
+            Self::Ping { .. } => "PING",
+            Self::Pong { .. } => "PONG",
+            Self::PeerDelta { .. } => "PEER_DELTA",
+            Self::PeerDigest { .. } => "PEER_DIGEST",
+        }
+    }
+}

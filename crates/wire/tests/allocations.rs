@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use allocation_counter::measure;
 use bytes::Bytes;
-use pointsman_wire::{Origin, Packet, chunk};
+use pointsman_wire::{Codec, Dialect, Frame, Origin, Packet, Role, chunk};
 
 const CHUNK_BYTES: usize = 64 * 1024;
 
@@ -53,4 +53,19 @@ fn reading_a_chunk_shares_the_message() {
     assert!(counted.bytes_total <= 64, "{} bytes", counted.bytes_total);
     let counted = measure(|| drop(black_box(Packet::decode(&message).unwrap())));
     assert_eq!(counted.count_total, 0);
+}
+
+#[test]
+fn a_chunk_is_one_allocation_in_every_dialect() {
+    for dialect in [Dialect::Binary, Dialect::MetacomInteger, Dialect::MetacomText] {
+        let mut codec = Codec::new(dialect, Role::Server);
+        let packet = Packet::StreamChunk {
+            id: -12,
+            payload: Bytes::from(vec![7; CHUNK_BYTES]),
+        };
+        let mut frame = Frame::Binary(Bytes::new());
+        let counted = measure(|| frame = codec.write(black_box(&packet), None).unwrap());
+        assert_eq!(counted.count_total, 1, "{dialect:?}");
+        assert!(matches!(frame, Frame::Binary(bytes) if bytes.len() as u64 == counted.bytes_total));
+    }
 }

@@ -125,7 +125,7 @@ impl Packet {
     }
 
     /// What is written must be read by the other end.
-    fn check(&self) -> Result<(), EncodeError> {
+    pub(crate) fn check(&self) -> Result<(), EncodeError> {
         match self {
             Self::Call { method, .. } => short("method", method),
             Self::Event { sequence, name, .. } => {

@@ -1,0 +1,51 @@
+//! Packets as JSON, chunks of streams as binary messages with the id in front.
+
+mod read;
+mod write;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::Codec;
+
+/// Status of a stream whose other end terminated it: Metacom has no number for that.
+const TERMINATED: u64 = 499;
+
+/// The payload of a CALLBACK that says what went wrong: `{"error": message}`.
+#[must_use]
+pub fn error_payload(message: &str) -> Bytes {
+    Bytes::from(serde_json::json!({"error": message}).to_string())
+}
+
+/// What went wrong, from the payload of a CALLBACK whose status is not 0.
+#[must_use]
+pub fn error_message(payload: &[u8]) -> String {
+    match serde_json::from_slice::<Value>(payload) {
+        Ok(Value::String(message)) => message,
+        Ok(Value::Object(members)) if members.get("error").is_some_and(Value::is_string) => members
+            .get("error")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned(),
+        _ => String::from_utf8_lossy(payload).into_owned(),
+    }
+}
+
+impl Codec {
+    /// Text ids of ours are our numbers.
+    fn own(&self, text: &str) -> Option<i64> {
+        let id = text.parse::<i64>().ok()?;
+        (self.role.owns(id) && id.to_string() == text).then_some(id)
+    }
+
+    pub(super) fn stream_number(&self, text: &str) -> Option<i64> {
+        self.own(text).or_else(|| self.texts.streams.number(text))
+    }
+
+    pub(super) fn stream_text(&self, id: i64) -> Option<String> {
+        if self.role.owns(id) {
+            return Some(id.to_string());
+        }
+        self.texts.streams.text(id).map(ToOwned::to_owned)
+    }
+}
