@@ -17,6 +17,7 @@ mod chunk;
 mod dialect;
 mod error;
 mod packet;
+mod streams;
 mod varint;
 
 pub use chunk::chunk;
@@ -26,3 +27,6 @@ pub use dialect::{
 };
 pub use error::{Category, DecodeError, EncodeError, Retry};
 pub use packet::{NAME_BYTES_MAX, Origin, PACKET_BYTES_MAX, Packet, SUBPROTOCOL};
+pub use streams::{
+    CHUNK_BYTES, METACOM_CHUNKS_MAX, Opened, Pushed, STREAMS_MAX, StreamError, Streams, Taken, WINDOW_BYTES,
+};
