@@ -218,6 +218,15 @@ fn refusals_name_the_field() {
 }
 
 #[test]
+fn brackets_in_texts_are_not_depth() {
+    let many = "[".repeat(2 * DEPTH_MAX);
+    let text = format!(r#"{{"type":"event","name":"\"","data":"\\\"{many}"}}"#);
+    assert!(matches!(read(&mut Codec::metacom(), &text), Packet::Event { .. }));
+    let text = format!(r#"{{"type":"event","name":"\\","data":{many}"#);
+    assert_eq!(refused(&text), ReadError::Depth);
+}
+
+#[test]
 fn unknown_kinds_do_not_end_a_binary_session() {
     let mut binary = Codec::new(Dialect::Binary, Role::Server);
     assert_eq!(
