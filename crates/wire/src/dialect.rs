@@ -109,8 +109,9 @@ impl From<Packet> for Received {
 
 /// Reads and writes the messages of one connection.
 ///
-/// It holds at most 1,024 text ids of calls and 64 of streams, each of at most 255 bytes and held twice: 550 KB, whatever
-/// the other end sends. Reading a message allocates no more than its size, and 8 KB for names.
+/// It holds at most 1,024 text ids of calls and 64 of streams, each of at most 255 bytes and held twice: less than 1 MiB,
+/// whatever the other end sends, and nothing at all in the other dialects. Reading a message allocates no more than
+/// three times its size.
 #[derive(Debug)]
 pub struct Codec {
     role: Role,

@@ -16,6 +16,8 @@
 mod chunk;
 mod dialect;
 mod error;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod packet;
 mod streams;
 mod varint;

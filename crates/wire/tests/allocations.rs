@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use allocation_counter::measure;
 use bytes::Bytes;
-use pointsman_wire::{Codec, Dialect, Frame, Origin, Packet, Role, chunk};
+use pointsman_wire::{Codec, Dialect, Frame, Origin, PACKET_BYTES_MAX, Packet, Role, chunk};
 
 const CHUNK_BYTES: usize = 64 * 1024;
 
@@ -67,5 +67,52 @@ fn a_chunk_is_one_allocation_in_every_dialect() {
         let counted = measure(|| frame = codec.write(black_box(&packet), None).unwrap());
         assert_eq!(counted.count_total, 1, "{dialect:?}");
         assert!(matches!(frame, Frame::Binary(bytes) if bytes.len() as u64 == counted.bytes_total));
+    }
+}
+
+#[test]
+fn a_session_holds_less_than_a_mebibyte_whatever_comes() {
+    let mut codec = None;
+    let counted = measure(|| {
+        let mut server = Codec::metacom();
+        for id in 0..5_000 {
+            let id = format!("{id:0>255}");
+            let call = format!(r#"{{"type":"call","id":"{id}","method":"a/b"}}"#);
+            let _ = server.read(Frame::Text(call));
+            let stream = format!(r#"{{"type":"stream","id":"{id}","name":"a","size":1}}"#);
+            let _ = server.read(Frame::Text(stream));
+        }
+        codec = Some(server);
+    });
+    assert!(counted.bytes_current > 256 * 1024, "{}", counted.bytes_current);
+    assert!(counted.bytes_current < 1024 * 1024, "{}", counted.bytes_current);
+    drop(codec);
+}
+
+#[test]
+fn reading_allocates_no_more_than_three_times_the_message() {
+    let fill = |head: &str, part: &str, tail: &str| {
+        let count = (PACKET_BYTES_MAX - head.len() - tail.len()) / part.len();
+        format!("{head}{}{tail}", part.repeat(count))
+    };
+    for text in [
+        fill(r#"{"type":"callback","id":1,"error":{"more":[0"#, ",0", "]}}"),
+        fill(r#"{"type":"callback","id":1,"error":{"message":""#, "\\n", "\"}}"),
+        fill(r#"{"type":"call","id":1,"method":""#, "\\u0041", "\"}"),
+        fill(r#"{"type":"call","id":1,"method":"a/b","args":[{}"#, ",{}", "]}"),
+        fill(r#"{"type":"call","id":1"#, r#","a":1"#, "}"),
+        fill("", "{\"a\":", ""),
+        fill("", "[", ""),
+    ] {
+        let mut client = Codec::new(Dialect::MetacomInteger, Role::Client);
+        let most = 3 * text.len() as u64;
+        let bytes = Bytes::from(text);
+        let counted = measure(|| drop(black_box(client.read_text(bytes.clone()))));
+        assert!(
+            counted.bytes_max <= most,
+            "{} for {:?}",
+            counted.bytes_max,
+            bytes.slice(..60)
+        );
     }
 }

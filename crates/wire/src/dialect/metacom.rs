@@ -3,8 +3,10 @@
 mod read;
 mod write;
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
 use super::Codec;
 
@@ -14,21 +16,29 @@ const TERMINATED: u64 = 499;
 /// The payload of a CALLBACK that says what went wrong: `{"error": message}`.
 #[must_use]
 pub fn error_payload(message: &str) -> Bytes {
-    Bytes::from(serde_json::json!({"error": message}).to_string())
+    // A text has always a form in JSON.
+    let payload = serde_json::to_vec(&Failed {
+        error: message.into(),
+    });
+    Bytes::from(payload.unwrap_or_default())
 }
 
 /// What went wrong, from the payload of a CALLBACK whose status is not 0.
 #[must_use]
 pub fn error_message(payload: &[u8]) -> String {
-    match serde_json::from_slice::<Value>(payload) {
-        Ok(Value::String(message)) => message,
-        Ok(Value::Object(members)) if members.get("error").is_some_and(Value::is_string) => members
-            .get("error")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned(),
-        _ => String::from_utf8_lossy(payload).into_owned(),
+    // Only what is looked for is kept, however much there is.
+    if let Ok(message) = serde_json::from_slice::<String>(payload) {
+        return message;
     }
+    match serde_json::from_slice::<Failed<'_>>(payload) {
+        Ok(failed) => failed.error.into_owned(),
+        Err(_) => String::from_utf8_lossy(payload).into_owned(),
+    }
+}
+
+#[derive(Deserialize, Serialize)]
+struct Failed<'a> {
+    error: Cow<'a, str>,
 }
 
 impl Codec {

@@ -162,6 +162,44 @@ fn what_a_later_version_may_know_is_passed_over_and_meta_is_carried() {
 }
 
 #[test]
+fn errors_of_any_shape_are_read() {
+    let mut client = Codec::new(Dialect::MetacomInteger, Role::Client);
+    for (error, status, message) in [
+        (
+            r#"{"code":404,"message":"no \"such\" method"}"#,
+            404,
+            r#"no "such" method"#,
+        ),
+        (r#"{"message":"late","code":"ETIMEOUT","more":[]}"#, 500, "late"),
+        (r#"{"code":0,"message":null}"#, 500, ""),
+        ("{}", 500, ""),
+    ] {
+        let text = format!(r#"{{"type":"callback","id":1,"error":{error},"result":7}}"#);
+        let payload = error_payload(message);
+        assert_eq!(error_message(&payload), message);
+        assert_eq!(
+            read(&mut client, &text),
+            Packet::Callback {
+                id: 1,
+                status,
+                payload
+            }
+        );
+    }
+    let text = r#"{"type":"callback","id":1,"error":"late"}"#.to_owned();
+    let error = client.read(Frame::Text(text)).unwrap_err();
+    assert_eq!(error.to_string(), "error must be an object with code and message");
+    for (payload, message) in [
+        (&b"plain words"[..], "plain words"),
+        (b"\"a text\"", "a text"),
+        (b"[1]", "[1]"),
+        (b"\xff", "\u{fffd}"),
+    ] {
+        assert_eq!(error_message(payload), message);
+    }
+}
+
+#[test]
 fn refusals_name_the_field() {
     let deep = format!(r#"{{"type":"call","id":1,"args":{}}}"#, "[".repeat(DEPTH_MAX));
     for (text, words) in [

@@ -1,7 +1,7 @@
 //! Messages to packets.
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{TERMINATED, error_payload};
@@ -190,6 +190,15 @@ impl Codec {
     }
 }
 
+/// The other members of an error are passed over, however many.
+#[derive(Deserialize)]
+struct Failure<'a> {
+    #[serde(borrow)]
+    code: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message: Option<&'a RawValue>,
+}
+
 fn callback(id: i64, bytes: &Bytes, fields: &Fields<'_>) -> Result<Packet, ReadError> {
     let Some(error) = fields.error else {
         let payload = payload(bytes, fields.result);
@@ -197,14 +206,19 @@ fn callback(id: i64, bytes: &Bytes, fields: &Fields<'_>) -> Result<Packet, ReadE
         return Ok(Packet::Callback { id, status, payload });
     };
     let (field, rule) = ("error", "an object with code and message");
-    let error: Value = serde_json::from_str(error.get()).map_err(|_| ReadError::Field { field, rule })?;
-    let code = error.get("code").and_then(Value::as_u64);
-    let message = error.get("message").and_then(Value::as_str).unwrap_or_default();
+    let failure: Failure<'_> =
+        serde_json::from_str(error.get()).map_err(|_| ReadError::Field { field, rule })?;
+    let code = failure
+        .code
+        .and_then(|code| serde_json::from_str::<u64>(code.get()).ok());
+    let message = failure
+        .message
+        .and_then(|message| serde_json::from_str::<String>(message.get()).ok());
     Ok(Packet::Callback {
         id,
         // The other end may say nothing, or words.
         status: code.filter(|code| *code > 0).unwrap_or(500),
-        payload: error_payload(message),
+        payload: error_payload(&message.unwrap_or_default()),
     })
 }
 
