@@ -128,6 +128,14 @@ pub enum EncodeError {
         /// Its size.
         bytes: usize,
     },
+    /// Too many bytes for one message of the dialect.
+    #[error("message of {bytes} bytes is over the limit of {most}; send less at once")]
+    Message {
+        /// Its size.
+        bytes: usize,
+        /// The bound.
+        most: usize,
+    },
     /// Too long a text.
     #[error("{field} of {bytes} bytes is over the limit of {NAME_BYTES_MAX}; use a shorter one")]
     Long {

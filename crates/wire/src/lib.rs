@@ -13,9 +13,22 @@
     )
 )]
 
+mod chunk;
+mod dialect;
 mod error;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod packet;
+mod streams;
 mod varint;
 
+pub use chunk::chunk;
+pub use dialect::{
+    CALLS_MAX, Codec, DEPTH_MAX, Dialect, Frame, METACOM_CHUNK_BYTES_MAX, ReadError, Received, Role,
+    WriteError, error_message, error_payload,
+};
 pub use error::{Category, DecodeError, EncodeError, Retry};
 pub use packet::{NAME_BYTES_MAX, Origin, PACKET_BYTES_MAX, Packet, SUBPROTOCOL};
+pub use streams::{
+    CHUNK_BYTES, METACOM_CHUNKS_MAX, Opened, Pushed, STREAMS_MAX, StreamError, Streams, Taken, WINDOW_BYTES,
+};

@@ -20,7 +20,7 @@ const CALL: u8 = 1;
 const CALLBACK: u8 = 2;
 const EVENT: u8 = 3;
 const STREAM_INIT: u8 = 4;
-const STREAM_CHUNK: u8 = 5;
+pub(crate) const STREAM_CHUNK: u8 = 5;
 const STREAM_END: u8 = 6;
 const STREAM_ABORT: u8 = 7;
 const CREDIT: u8 = 8;
@@ -167,4 +167,28 @@ pub enum Packet {
         /// As in DIGEST.
         payload: Bytes,
     },
+}
+
+impl Packet {
+    /// Name of its kind, as in `docs/PROTOCOL.md`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Call { .. } => "CALL",
+            Self::Callback { .. } => "CALLBACK",
+            Self::Event { .. } => "EVENT",
+            Self::StreamInit { .. } => "STREAM_INIT",
+            Self::StreamChunk { .. } => "STREAM_CHUNK",
+            Self::StreamEnd { .. } => "STREAM_END",
+            Self::StreamAbort { .. } => "STREAM_ABORT",
+            Self::Credit { .. } => "CREDIT",
+            Self::Delta { .. } => "DELTA",
+            Self::Digest { .. } => "DIGEST",
+            Self::Drain { .. } => "DRAIN",
+            Self::Ping { .. } => "PING",
+            Self::Pong { .. } => "PONG",
+            Self::PeerDelta { .. } => "PEER_DELTA",
+            Self::PeerDigest { .. } => "PEER_DIGEST",
+        }
+    }
 }

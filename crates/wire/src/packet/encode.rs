@@ -44,7 +44,7 @@ impl Packet {
         let bytes = self.size()?;
         // Of the exact size, so that freezing it allocates nothing more.
         let mut buffer = BytesMut::with_capacity(bytes);
-        write(self, &mut buffer);
+        self.write(&mut buffer);
         Ok(buffer.freeze())
     }
 
@@ -52,15 +52,80 @@ impl Packet {
     pub fn size(&self) -> Result<usize, EncodeError> {
         self.check()?;
         let mut count = Count(0);
-        write(self, &mut count);
+        self.write(&mut count);
         if count.0 > PACKET_BYTES_MAX {
             return Err(EncodeError::Oversize { bytes: count.0 });
         }
         Ok(count.0)
     }
 
+    pub(crate) fn write(&self, sink: &mut impl Sink) {
+        match self {
+            Self::Call { id, method, payload } => named(sink, CALL, *id, method, payload),
+            Self::Callback { id, status, payload } => numbered(sink, CALLBACK, *id, *status, payload),
+            Self::Event {
+                sequence,
+                name,
+                origin,
+                payload,
+            } => {
+                head(sink, EVENT, sequence_id(*sequence).unwrap_or(i64::MIN));
+                text(sink, name);
+                match origin {
+                    None => put(sink, 0),
+                    Some(origin) => {
+                        put(sink, u64::from(origin.slot) + 1);
+                        put(sink, origin.position);
+                    }
+                }
+                sink.slice(payload);
+            }
+            Self::StreamInit { id, size, name } => {
+                head(sink, STREAM_INIT, *id);
+                put(sink, *size);
+                text(sink, name);
+            }
+            Self::StreamChunk { id, payload } => {
+                head(sink, STREAM_CHUNK, *id);
+                sink.slice(payload);
+            }
+            Self::StreamEnd { id } => head(sink, STREAM_END, *id),
+            Self::StreamAbort { id, status, reason } => {
+                head(sink, STREAM_ABORT, *id);
+                put(sink, *status);
+                text(sink, reason);
+            }
+            Self::Credit { id, bytes } => numbered(sink, CREDIT, *id, *bytes, &[]),
+            Self::Delta {
+                id,
+                document,
+                payload,
+            } => numbered(sink, DELTA, *id, *document, payload),
+            Self::Digest {
+                id,
+                document,
+                payload,
+            } => numbered(sink, DIGEST, *id, *document, payload),
+            Self::Drain {
+                delay_ms,
+                next,
+                token,
+                slot,
+            } => {
+                numbered(sink, DRAIN, 0, *delay_ms, &[]);
+                text(sink, next);
+                text(sink, token);
+                put(sink, *slot);
+            }
+            Self::Ping { seen } => numbered(sink, PING, 0, *seen, &[]),
+            Self::Pong { seen } => numbered(sink, PONG, 0, *seen, &[]),
+            Self::PeerDelta { id, name, payload } => named(sink, PEER_DELTA, *id, name, payload),
+            Self::PeerDigest { id, name, payload } => named(sink, PEER_DIGEST, *id, name, payload),
+        }
+    }
+
     /// What is written must be read by the other end.
-    fn check(&self) -> Result<(), EncodeError> {
+    pub(crate) fn check(&self) -> Result<(), EncodeError> {
         match self {
             Self::Call { method, .. } => short("method", method),
             Self::Event { sequence, name, .. } => {
@@ -95,71 +160,6 @@ impl Packet {
             | Self::Ping { .. }
             | Self::Pong { .. } => Ok(()),
         }
-    }
-}
-
-fn write(packet: &Packet, sink: &mut impl Sink) {
-    match packet {
-        Packet::Call { id, method, payload } => named(sink, CALL, *id, method, payload),
-        Packet::Callback { id, status, payload } => numbered(sink, CALLBACK, *id, *status, payload),
-        Packet::Event {
-            sequence,
-            name,
-            origin,
-            payload,
-        } => {
-            head(sink, EVENT, sequence_id(*sequence).unwrap_or(i64::MIN));
-            text(sink, name);
-            match origin {
-                None => put(sink, 0),
-                Some(origin) => {
-                    put(sink, u64::from(origin.slot) + 1);
-                    put(sink, origin.position);
-                }
-            }
-            sink.slice(payload);
-        }
-        Packet::StreamInit { id, size, name } => {
-            head(sink, STREAM_INIT, *id);
-            put(sink, *size);
-            text(sink, name);
-        }
-        Packet::StreamChunk { id, payload } => {
-            head(sink, STREAM_CHUNK, *id);
-            sink.slice(payload);
-        }
-        Packet::StreamEnd { id } => head(sink, STREAM_END, *id),
-        Packet::StreamAbort { id, status, reason } => {
-            head(sink, STREAM_ABORT, *id);
-            put(sink, *status);
-            text(sink, reason);
-        }
-        Packet::Credit { id, bytes } => numbered(sink, CREDIT, *id, *bytes, &[]),
-        Packet::Delta {
-            id,
-            document,
-            payload,
-        } => numbered(sink, DELTA, *id, *document, payload),
-        Packet::Digest {
-            id,
-            document,
-            payload,
-        } => numbered(sink, DIGEST, *id, *document, payload),
-        Packet::Drain {
-            delay_ms,
-            next,
-            token,
-            slot,
-        } => {
-            numbered(sink, DRAIN, 0, *delay_ms, &[]);
-            text(sink, next);
-            text(sink, token);
-            put(sink, *slot);
-        }
-        Packet::Ping { seen } => numbered(sink, PING, 0, *seen, &[]),
-        Packet::Pong { seen } => numbered(sink, PONG, 0, *seen, &[]),
-        Packet::PeerDelta { id, name, payload } => named(sink, PEER_DELTA, *id, name, payload),
-        Packet::PeerDigest { id, name, payload } => named(sink, PEER_DIGEST, *id, name, payload),
     }
 }
 
