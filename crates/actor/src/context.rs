@@ -99,7 +99,10 @@ impl<M: Send + 'static> Context<M> {
         }
         for child in &children {
             let ended = child.0.stop(Stop::Now(child.1)).await;
-            if !matches!(ended, Ok(Ending::Stopped | Ending::Unreferenced | Ending::Failed(_))) {
+            if !matches!(
+                ended,
+                Ok(Ending::Stopped | Ending::Unreferenced | Ending::Failed(_))
+            ) {
                 tracing::warn!(actor = %self.name, child = %child.0.name(), ?ended, "a child did not end in order");
             }
         }

@@ -115,7 +115,9 @@ impl<M: Send + 'static> ActorRef<M> {
         make: impl FnOnce(ReplyTo<R>) -> M,
     ) -> Result<R, AskError> {
         let (reply, answer) = ReplyTo::channel();
-        let mut timeout = pin!(sleep_until(Instant::now().checked_add(deadline).unwrap_or_else(far)));
+        let mut timeout = pin!(sleep_until(
+            Instant::now().checked_add(deadline).unwrap_or_else(far)
+        ));
         let sent = tokio::select! {
             biased;
             sent = self.send(make(reply)) => sent,

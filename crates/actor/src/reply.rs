@@ -199,7 +199,9 @@ impl<'de, R: Serialize + 'static> Deserialize<'de> for ReplyTo<R> {
         let number = u64::deserialize(deserializer)?;
         let sink = ARRIVING.with_borrow(Clone::clone);
         if sink.is_none() {
-            return Err(D::Error::custom("reply addresses travel only in messages to actors"));
+            return Err(D::Error::custom(
+                "reply addresses travel only in messages to actors",
+            ));
         }
         let address = Address { number, sink };
         Ok(Self::new(Slot::There(address, encode_answer::<R>)))

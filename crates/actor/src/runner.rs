@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::actor::{Actor, Factory, Failure, MessageOf};
 use crate::context::Context;
-use crate::handle::{Ending, Handle, Order, State, far};
+use crate::handle::{Closing, Ending, Handle, Order, State, far};
 use crate::mailbox::{ActorRef, Gate, Queue};
 use crate::settings::Settings;
 use crate::supervision::Restarts;
@@ -33,21 +33,6 @@ pub(crate) struct Seat<M> {
     closing: Closing,
 }
 
-/// Closes the mailbox and publishes the ending, however the loop ends: also when its runtime drops it.
-struct Closing {
-    gate: Arc<Gate>,
-    state: watch::Sender<State>,
-    ending: Ending,
-}
-
-impl Drop for Closing {
-    fn drop(&mut self) {
-        self.gate.room.close();
-        self.state.send_replace(State::Ended(self.ending.clone()));
-        self.gate.ended.cancel();
-    }
-}
-
 /// A mailbox, and the seat of the actor behind it.
 pub(crate) fn open<M: Send + 'static>(
     settings: Settings,
@@ -63,11 +48,7 @@ pub(crate) fn open<M: Send + 'static>(
         orders: handle.orders(),
         settings,
         on_taken,
-        closing: Closing {
-            gate: Arc::clone(&gate),
-            state,
-            ending: Ending::Aborted,
-        },
+        closing: Closing::new(Arc::clone(&gate), state),
         gate,
         order: Order::Run,
         _handle: handle.clone(),
@@ -126,7 +107,7 @@ impl<M: Send + 'static> Seat<M> {
                 return Ending::Failed(failure.reason().to_owned());
             };
             tracing::warn!(actor = %self.gate.name, %failure, ?wait, "an actor failed and starts again");
-            self.set(State::Restarting);
+            self.closing.set(State::Restarting);
             let until = Instant::now().checked_add(wait).unwrap_or_else(far);
             if self.waited_in_vain(until).await {
                 return Ending::Stopped;
@@ -137,7 +118,8 @@ impl<M: Send + 'static> Seat<M> {
     /// Whether it was ordered to stop now before that time.
     async fn waited_in_vain(&mut self, until: Instant) -> bool {
         loop {
-            if matches!(*self.orders.borrow_and_update(), Order::Now(_)) {
+            self.read_order();
+            if matches!(self.order, Order::Now(_)) {
                 return true;
             }
             tokio::select! {
@@ -156,7 +138,7 @@ impl<M: Send + 'static> Seat<M> {
         let made = catch_unwind(AssertUnwindSafe(|| factory.make()));
         let mut actor = made.map_err(|panic| panicked(&*panic))?;
         guarded(actor.started(&mut self.context)).await?;
-        self.set(State::Running);
+        self.closing.set(State::Running);
         let ending = loop {
             match self.next().await {
                 Ok(message) => guarded(actor.handle(message, &mut self.context)).await?,
@@ -175,6 +157,10 @@ impl<M: Send + 'static> Seat<M> {
         Ok(ending)
     }
 
+    fn read_order(&mut self) {
+        self.order = *self.orders.borrow_and_update();
+    }
+
     /// The next message, or how it ends without one. Due timers go first: they are bounded, and a full mailbox must not
     /// hold them up.
     async fn next(&mut self) -> Result<M, Ending> {
@@ -183,14 +169,14 @@ impl<M: Send + 'static> Seat<M> {
                 return Err(Ending::Stopped);
             }
             if self.orders.has_changed().unwrap_or(true) {
-                self.order = *self.orders.borrow_and_update();
+                self.read_order();
             }
             match self.order {
                 Order::Run => {}
                 Order::Drain(_) => {
                     self.gate.room.close();
                     self.messages.close();
-                    self.set(State::Draining);
+                    self.closing.set(State::Draining);
                 }
                 Order::Now(_) => return Err(Ending::Stopped),
             }
@@ -207,17 +193,10 @@ impl<M: Send + 'static> Seat<M> {
                     }
                     return Ok(message);
                 }
-                Ok(()) = self.orders.changed() => {}
+                // This marks it as seen, so it is read here.
+                Ok(()) = self.orders.changed() => self.read_order(),
             }
         }
-    }
-
-    fn set(&self, state: State) {
-        self.closing.state.send_if_modified(|seen| {
-            let changed = *seen != state;
-            *seen = state;
-            changed
-        });
     }
 }
 

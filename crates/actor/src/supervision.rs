@@ -110,9 +110,6 @@ mod tests {
 
     #[test]
     fn never_means_never() {
-        assert_eq!(
-            Restarts::new(&Supervision::default()).next(Instant::now()),
-            None
-        );
+        assert_eq!(Restarts::new(&Supervision::default()).next(Instant::now()), None);
     }
 }
