@@ -180,12 +180,15 @@ pub async fn serve(registry: &Registry) -> Result<(), ServeError> {
     let (read, mut write) = UnixStream::from_std(socket)?.into_split();
     let mut buffer = BytesMut::new();
     frame::put(&mut buffer, &Up::Hello { version: VERSION }, &[]).map_err(ServeError::Protocol)?;
-    write.write_all(&buffer).await?;
+    if let Err(error) = write.write_all(&buffer).await {
+        return gone(error);
+    }
     let mut frames = FramedRead::new(read, frame::codec(MESSAGE_BYTES_FIRST));
-    let Some(first) = frames.next().await else {
-        return Ok(());
+    let (message_bytes_max, stop_within) = match frames.next().await {
+        Some(Ok(first)) => welcomed(&first)?,
+        Some(Err(error)) => return gone(error),
+        None => return Ok(()),
     };
-    let (message_bytes_max, stop_within) = welcomed(&first?)?;
     *frames.decoder_mut() = frame::codec(message_bytes_max);
     let (queue, waiting) = mpsc::unbounded_channel();
     let host = Arc::new(Host {
@@ -198,7 +201,7 @@ pub async fn serve(registry: &Registry) -> Result<(), ServeError> {
     let result = loop {
         match frames.next().await {
             None => break Ok(()),
-            Some(Err(error)) => break Err(error.into()),
+            Some(Err(error)) => break gone(error),
             Some(Ok(frame)) => {
                 if let Err(reason) = told(registry, &host, &frame) {
                     break Err(ServeError::Protocol(reason));
@@ -210,6 +213,14 @@ pub async fn serve(registry: &Registry) -> Result<(), ServeError> {
     // The other side may be gone, so that nothing can be written any more.
     let _ = timeout(stop_within, writing).await;
     result
+}
+
+/// That the other side has ended is no error.
+fn gone(error: io::Error) -> Result<(), ServeError> {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Ok(()),
+        _ => Err(error.into()),
+    }
 }
 
 fn welcomed(frame: &[u8]) -> Result<(usize, Duration), ServeError> {

@@ -48,17 +48,13 @@ async fn kill_9_ends_open_asks_at_once_and_later_ones_work() {
     let (actor, handle, key) = probe(&worker, Settings::new("victim", 64).supervision(restart()));
     stay(&actor, &key).await;
     let first = worker.process_id().unwrap();
-    let asking = join_all((0..50).map(|number| actor.ask(HOUR, move |reply| Message::Echo(number, reply))));
-    let asking = tokio::spawn({
-        let asks: Vec<_> = (0..50)
-            .map(|number| {
-                let actor = actor.clone();
-                async move { actor.ask(HOUR, move |reply| Message::Echo(number, reply)).await }
-            })
-            .collect();
-        drop(asking);
-        join_all(asks)
-    });
+    let asks: Vec<_> = (0..50)
+        .map(|number| {
+            let actor = actor.clone();
+            async move { actor.ask(HOUR, |reply| Message::Echo(number, reply)).await }
+        })
+        .collect();
+    let asking = tokio::spawn(join_all(asks));
     // A message of another actor that comes back shows that those before it have been written.
     let (beside, ..) = probe(&worker, Settings::new("beside", 1).supervision(restart()));
     tokio::task::yield_now().await;
@@ -229,22 +225,14 @@ async fn what_is_too_large_is_refused_and_takes_no_room() {
         let long = actor.ask(LIMIT, |reply| Message::Long(1_000, reply));
         assert_eq!(within(long).await, Err(AskError::NoAnswer));
     }
-    let (reply, sent) = (
-        actor
-            .send(Message::Bytes(
-                vec![1; 1_000],
-                crate::processes::reply(&actor).await,
-            ))
-            .await,
-        (),
-    );
-    let () = sent;
-    assert!(matches!(reply, Err(SendError::Refused(Message::Bytes(..), _))));
+    let message = Message::Bytes(vec![1; 1_000], unheard(&actor).await);
+    let sent = actor.send(message).await;
+    assert!(matches!(sent, Err(SendError::Refused(Message::Bytes(..), _))));
     assert_eq!(worker.starts(), 1);
 }
 
 /// A reply address that nobody waits at.
-async fn reply(actor: &pointsman_actor::ActorRef<Message>) -> pointsman_actor::ReplyTo<u32> {
+async fn unheard(actor: &pointsman_actor::ActorRef<Message>) -> pointsman_actor::ReplyTo<u32> {
     let mut taken = None;
     let _ = actor
         .ask(Duration::ZERO, |reply| {
@@ -269,14 +257,14 @@ async fn a_message_that_cannot_be_read_is_no_answer_and_does_no_harm() {
 
 #[tokio::test]
 async fn stopping_a_worker_stops_its_actors_in_order() {
-    let worker = Worker::start(worker_settings()).unwrap();
+    let mut settings = worker_settings();
+    settings.stop_within = Duration::from_millis(300);
+    let worker = Worker::start(settings).unwrap();
     let (idle, idle_handle, _) = probe(&worker, Settings::new("idle", 8));
     let (busy, busy_handle, key) = probe(&worker, Settings::new("busy", 8));
     assert_eq!(echo(&idle, 1).await, Ok(1));
     stay(&busy, &key).await;
     let process_id = worker.process_id().unwrap();
-    let mut settings = worker_settings();
-    settings.stop_within = Duration::from_millis(100);
     drop(worker);
     assert_eq!(within(idle_handle.join()).await, Ending::Stopped);
     assert_eq!(
@@ -292,6 +280,7 @@ async fn actors_of_one_worker_share_its_process() {
     let worker = Worker::start(worker_settings()).unwrap();
     let (one, _, one_key) = probe(&worker, Settings::new("one", 8));
     let (two, _, two_key) = probe(&worker, Settings::new("two", 8));
+    assert_eq!(echo(&two, 1).await, Ok(1), "it has started");
     assert_eq!(lives_seen(&one, &two_key).await, (1, 0));
     assert_eq!(lives_seen(&two, &one_key).await, (1, 0));
     let (here, _, here_key) = probe(pointsman_actor::Task, Settings::new("here", 8));
@@ -307,10 +296,13 @@ fn middle() {
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let worker = Worker::start(worker_settings()).unwrap();
+        let mut settings = worker_settings();
+        settings.stop_within = Duration::from_millis(50);
+        let worker = Worker::start(settings).unwrap();
         let (actor, ..) = probe(&worker, Settings::new("orphan", 8));
         stay(&actor, &key()).await;
-        eprintln!("worker {}", worker.process_id().unwrap());
+        // What the worker prints may be in this line before.
+        eprintln!("\nworker {}", worker.process_id().unwrap());
         std::future::pending::<()>().await;
     });
 }
