@@ -3,6 +3,7 @@
 //! The pair has no name in the file system, so there is nothing to protect, to clean up or to connect to.
 
 mod frame;
+mod host;
 mod link;
 mod serve;
 mod session;

@@ -55,7 +55,7 @@ macro_rules! at_every_place {
         }
         mod threads {
             use super::*;
-            $(#[tokio::test]
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $promise() {
                 let pool = ThreadPool::new("test", 3).unwrap();
                 probe::within($module::$promise(&pool)).await;

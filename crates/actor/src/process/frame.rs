@@ -15,6 +15,8 @@ pub(super) const VERSION: u16 = 1;
 /// A header is shorter: 1,024 reply addresses, or a reason of 4 KiB.
 const HEADER_BYTES_MAX: usize = 32 << 10;
 
+const BUFFER_BYTES_KEPT: usize = 1 << 20;
+
 /// From the process that asks.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Down {
@@ -34,7 +36,7 @@ pub(super) enum Down {
     Deliver { actor: u32, replies: Vec<u64> },
     /// Nobody refers to it any more.
     Unreferenced { actor: u32 },
-    /// See `Stop`.
+    /// An order to end it, with the time until its deadline.
     Stop { actor: u32, drain: bool, within_ms: u64 },
 }
 
@@ -68,6 +70,15 @@ pub(super) fn put<H: Serialize>(buffer: &mut BytesMut, header: &H, body: &[u8]) 
     buffer.extend_from_slice(&header);
     buffer.extend_from_slice(body);
     Ok(())
+}
+
+/// A buffer without content, and without the memory of a long message.
+pub(super) fn emptied(mut buffer: BytesMut) -> BytesMut {
+    if buffer.capacity() > BUFFER_BYTES_KEPT {
+        return BytesMut::new();
+    }
+    buffer.clear();
+    buffer
 }
 
 /// Reads a header and what follows it.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -13,29 +13,26 @@ use futures::future::join_all;
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
-use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::codec::FramedRead;
-use tokio_util::task::TaskTracker;
 
 use super::VARIABLE;
 use super::frame::{self, Down, Up, VERSION};
+use super::host::{Back, Host, write_all};
 use crate::actor::{Kind, MessageOf};
-use crate::error::{AnswerError, Refusal};
 use crate::handle::{Ending, Handle, State, Stop};
 use crate::reply::{self, AnswerSink};
 use crate::runner;
 use crate::settings::Settings;
 
-/// Frames that are put into one write.
-const BATCH_MAX: usize = 256;
 /// Until the greeting says how long messages are.
 const MESSAGE_BYTES_FIRST: usize = 4_096;
 
 /// Whether this process was started to run actors: then call [`serve`] and nothing else.
 ///
-/// A program that a worker starts inherits the variable `POINTSMAN_ACTOR_WORKER`; remove it from its environment.
+/// A program that a worker starts inherits the variable `POINTSMAN_ACTOR_WORKER` and the socket as its standard input:
+/// remove the one and replace the other.
 pub fn is_worker() -> bool {
     std::env::var_os(VARIABLE).is_some()
 }
@@ -90,7 +87,7 @@ impl fmt::Debug for Registry {
 }
 
 /// One actor of this process.
-struct Hosted {
+pub(super) struct Hosted {
     /// Holds the only reference; gone when nobody on the other side has one.
     deliver: Option<Deliver>,
     handle: Handle,
@@ -130,44 +127,6 @@ where
     })
 }
 
-/// Waits to be written: bounded by the credit of the other side and by the reply addresses that it has open.
-enum Back {
-    Taken(u32),
-    Answer(u64, Vec<u8>),
-    NoAnswer(u64),
-    Is(u32, State),
-    End,
-}
-
-struct Host {
-    queue: mpsc::UnboundedSender<Back>,
-    actors: Mutex<BTreeMap<u32, Hosted>>,
-    /// Tell the other side what the actors do.
-    reporters: TaskTracker,
-    message_bytes_max: usize,
-}
-
-impl Host {
-    fn actors(&self) -> MutexGuard<'_, BTreeMap<u32, Hosted>> {
-        self.actors.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl AnswerSink for Host {
-    fn answer(&self, number: u64, body: Option<Vec<u8>>) -> Result<(), AnswerError> {
-        let max = self.message_bytes_max;
-        let back = match body {
-            Some(body) if body.len() > max => {
-                let bytes = body.len();
-                return Err(AnswerError::Refused(Refusal::TooLarge { bytes, max }));
-            }
-            Some(body) => Back::Answer(number, body),
-            None => Back::NoAnswer(number),
-        };
-        self.queue.send(back).map_err(|_| AnswerError::Gone)
-    }
-}
-
 /// Runs actors for the process that started this one, until that ends or wants this one to end. Then the actors are
 /// stopped and it returns; end the program.
 ///
@@ -191,12 +150,7 @@ pub async fn serve(registry: &Registry) -> Result<(), ServeError> {
     };
     *frames.decoder_mut() = frame::codec(message_bytes_max);
     let (queue, waiting) = mpsc::unbounded_channel();
-    let host = Arc::new(Host {
-        queue,
-        actors: Mutex::default(),
-        reporters: TaskTracker::new(),
-        message_bytes_max,
-    });
+    let host = Arc::new(Host::new(queue, message_bytes_max));
     let writing = tokio::spawn(write_all(waiting, write));
     let result = loop {
         match frames.next().await {
@@ -338,64 +292,4 @@ async fn end(host: &Host, within: Duration) {
     // One that holds its thread never reports its end.
     let _ = timeout(within, host.reporters.wait()).await;
     let _ = host.queue.send(Back::End);
-}
-
-async fn write_all(mut waiting: mpsc::UnboundedReceiver<Back>, mut socket: OwnedWriteHalf) {
-    let mut batch = Vec::with_capacity(BATCH_MAX);
-    let mut buffer = BytesMut::new();
-    loop {
-        batch.clear();
-        if waiting.recv_many(&mut batch, BATCH_MAX).await == 0 {
-            return;
-        }
-        buffer.clear();
-        let goes_on = fill(&mut batch, &mut buffer);
-        if let Err(error) = socket.write_all(&buffer).await {
-            tracing::debug!(%error, "the other side is gone");
-            return;
-        }
-        if !goes_on {
-            return;
-        }
-    }
-}
-
-/// Whether more is to come. Neighbouring credits of one actor become one.
-fn fill(batch: &mut Vec<Back>, buffer: &mut BytesMut) -> bool {
-    let mut taken: Option<(u32, u32)> = None;
-    let mut goes_on = true;
-    let mut put = |up: &Up, body: &[u8]| {
-        if let Err(error) = frame::put(buffer, up, body) {
-            tracing::error!(%error, "a frame was not written");
-        }
-    };
-    for back in batch.drain(..) {
-        if let Back::Taken(actor) = back {
-            taken = match taken {
-                Some((same, count)) if same == actor => Some((same, count + 1)),
-                other => {
-                    if let Some((actor, count)) = other {
-                        put(&Up::Taken { actor, count }, &[]);
-                    }
-                    Some((actor, 1))
-                }
-            };
-            continue;
-        }
-        // Who hears an answer finds the room of its question free.
-        if let Some((actor, count)) = taken.take() {
-            put(&Up::Taken { actor, count }, &[]);
-        }
-        match back {
-            Back::Taken(_) => {}
-            Back::Answer(number, body) => put(&Up::Answer { number }, &body),
-            Back::NoAnswer(number) => put(&Up::NoAnswer { number }, &[]),
-            Back::Is(actor, state) => put(&Up::Is { actor, state }, &[]),
-            Back::End => goes_on = false,
-        }
-    }
-    if let Some((actor, count)) = taken {
-        put(&Up::Taken { actor, count }, &[]);
-    }
-    goes_on
 }

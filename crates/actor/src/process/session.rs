@@ -154,7 +154,7 @@ async fn write_all(
         if let Err(error) = socket.write_all(&buffer).await {
             return format!("writing to the process: {error}");
         }
-        buffer.clear();
+        buffer = frame::emptied(buffer);
         if waiting.batch.is_empty() {
             let mut received = Vec::with_capacity(BATCH_MAX);
             waiting.queue.recv_many(&mut received, BATCH_MAX).await;
