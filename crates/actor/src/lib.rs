@@ -36,3 +36,8 @@ pub use process::{Registry, ServeError, Worker, WorkerSettings, is_worker, serve
 pub use reply::ReplyTo;
 pub use settings::{Backoff, MAILBOX_MAX, Restart, Settings, Supervision};
 pub use timers::Timer;
+
+/// Keeps the example of the page compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/ACTORS.md")]
+struct Page;

@@ -77,6 +77,80 @@ async fn kill_9_ends_open_asks_at_once_and_later_ones_work() {
     assert_eq!(handle.join().await, Ending::Stopped);
 }
 
+/// The file of a test, gone with it.
+struct Scratch(std::path::PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deaths_under_load_neither_repeat_nor_reorder() {
+    let name = format!("actor-deaths-{}", std::process::id());
+    let scratch = Scratch(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name));
+    std::fs::write(&scratch.0, "").unwrap();
+    let path = scratch.0.to_str().unwrap().to_owned();
+    let worker = Worker::start(worker_settings()).unwrap();
+    let (actor, handle, _) = probe(&worker, Settings::new("mortal", 32).supervision(restart()));
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let senders = (0..4).map(|sender| {
+        let (actor, path, stop) = (actor.clone(), path.clone(), stop.clone());
+        tokio::spawn(async move {
+            let mut number = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                actor
+                    .send(Message::Write(path.clone(), sender, number))
+                    .await
+                    .unwrap();
+                number += 1;
+                if number % 50 == 0 {
+                    let asked = echo(&actor, number).await;
+                    assert!(
+                        asked == Ok(number) || asked == Err(AskError::NoAnswer),
+                        "{asked:?}"
+                    );
+                }
+            }
+            number
+        })
+    });
+    let senders: Vec<_> = senders.collect();
+    for death in 1..=5 {
+        until("it writes", || {
+            std::fs::metadata(&scratch.0).unwrap().len() > 10_000 * death
+        })
+        .await;
+        kill(worker.process_id().unwrap());
+        until("it starts again", || {
+            worker.starts() > death && worker.process_id().is_some()
+        })
+        .await;
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let sent: u32 = within(join_all(senders))
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .sum();
+    assert!(within(echo(&actor, 1)).await.is_ok());
+    let written = std::fs::read_to_string(&scratch.0).unwrap();
+    let mut last = [None; 4];
+    for line in written.lines() {
+        let (sender, number) = line.split_once(' ').unwrap();
+        let (sender, number): (usize, u32) = (sender.parse().unwrap(), number.parse().unwrap());
+        assert!(last[sender] < Some(number), "{line} after {:?}", last[sender]);
+        last[sender] = Some(number);
+    }
+    let missing = u64::from(sent) - written.lines().count() as u64;
+    assert!(
+        missing <= handle.lost(),
+        "{missing} missing, {} said to be lost",
+        handle.lost()
+    );
+}
+
 #[tokio::test]
 async fn what_is_sent_while_the_process_is_down_waits_for_it() {
     let mut settings = worker_settings();
