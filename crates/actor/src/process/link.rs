@@ -37,6 +37,8 @@ pub(super) enum Out {
 
 /// Counts as open until it is dropped, wherever that is.
 pub(super) struct OpenReply {
+    /// To whom the question went; the address may be with another by now.
+    actor: u32,
     awaited: Box<dyn Awaited>,
     _open: Open,
 }
@@ -196,6 +198,16 @@ impl Link {
         }
     }
 
+    /// Ends an actor of which the worker says nothing, and the asks that it was sent.
+    fn give_up(&self, number: u32) {
+        let mut table = self.table();
+        let asked = |_: &u64, reply: &mut OpenReply| reply.actor == number;
+        let unanswered: Vec<_> = table.pending.extract_if(asked).collect();
+        drop(table);
+        drop(unanswered);
+        self.end(number, Ending::Aborted);
+    }
+
     fn order(&self, number: u32, order: Order) {
         let mut table = self.table();
         let connected = table.connected;
@@ -246,7 +258,7 @@ impl Link {
     }
 
     /// Counts reply addresses as open.
-    fn open_all(&self, replies: Replies) -> Result<Vec<(u64, OpenReply)>, Refusal> {
+    fn open_all(&self, actor: u32, replies: Replies) -> Result<Vec<(u64, OpenReply)>, Refusal> {
         let count = replies.len();
         if count == 0 {
             return Ok(Vec::new());
@@ -267,6 +279,7 @@ impl Link {
         }
         let open = |(number, awaited)| {
             let reply = OpenReply {
+                actor,
                 awaited,
                 _open: Open(Arc::clone(&self.open)),
             };
@@ -285,7 +298,7 @@ async fn keep(link: Arc<Link>, number: u32, gate: Arc<Gate>, mut orders: watch::
             () = gate.ended.cancelled() => return,
             changed = orders.changed(), if heard => heard = changed.is_ok(),
             () = sleep_until(latest.unwrap_or_else(far)), if latest.is_some() => {
-                return link.end(number, Ending::Aborted);
+                return link.give_up(number);
             }
         }
         let order = *orders.borrow_and_update();
@@ -317,7 +330,7 @@ impl RemoteOutbox {
         }
         Ok(Out::Deliver {
             actor: self.number,
-            replies: self.link.open_all(replies)?,
+            replies: self.link.open_all(self.number, replies)?,
             body,
         })
     }

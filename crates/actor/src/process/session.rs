@@ -256,3 +256,78 @@ fn write(table: &mut Table, out: Out, buffer: &mut BytesMut, dropped: &mut Vec<O
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::{any, proptest};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::handle::{Ending, Handle};
+    use crate::mailbox::Gate;
+    use crate::settings::Settings;
+
+    fn frame(up: &Up, body: &[u8]) -> Vec<u8> {
+        let mut buffer = BytesMut::new();
+        frame::put(&mut buffer, up, body).unwrap();
+        buffer.split_off(4).to_vec()
+    }
+
+    /// A link with one actor, number 1, which has been sent two messages.
+    fn link() -> (Arc<Link>, Handle, Arc<Gate>, mpsc::UnboundedReceiver<Out>) {
+        let (sender, queue) = mpsc::unbounded_channel();
+        let link = Arc::new(Link::new(sender, 1_000, tokio::runtime::Handle::current()));
+        let settings = Settings::new("a", 2);
+        let gate = Gate::new("a", 2);
+        let (handle, state) = Handle::new(Arc::clone(&gate));
+        let number = link.add("kind", settings, Vec::new(), &gate, state, &handle);
+        assert_eq!(number.unwrap(), 1);
+        gate.room.forget_permits(2);
+        link.table().actors.get_mut(&1).unwrap().untaken = 2;
+        (link, handle, gate, queue)
+    }
+
+    #[tokio::test]
+    async fn a_worker_cannot_grant_more_room_than_there_is() {
+        let (link, _handle, gate, _queue) = link();
+        let taken = |actor, count| frame(&Up::Taken { actor, count }, &[]);
+        assert_eq!(heard(&link, &taken(1, 1)), Ok(()));
+        assert_eq!(gate.room.available_permits(), 1);
+        heard(&link, &taken(1, 2)).unwrap_err();
+        heard(&link, &taken(1, u32::MAX)).unwrap_err();
+        assert_eq!(gate.room.available_permits(), 1);
+        assert_eq!(heard(&link, &taken(9, 7)), Ok(()), "it may have ended here");
+    }
+
+    #[tokio::test]
+    async fn unknown_numbers_do_no_harm() {
+        let (link, handle, ..) = link();
+        let number = u64::MAX;
+        assert_eq!(heard(&link, &frame(&Up::Answer { number }, b"12")), Ok(()));
+        assert_eq!(heard(&link, &frame(&Up::NoAnswer { number }, &[])), Ok(()));
+        let ended = |actor| Up::Is {
+            actor,
+            state: State::Ended(Ending::Stopped),
+        };
+        assert_eq!(heard(&link, &frame(&ended(9), &[])), Ok(()));
+        assert_eq!(handle.state(), State::Starting);
+        assert_eq!(heard(&link, &frame(&ended(1), &[])), Ok(()));
+        assert_eq!(handle.join().await, Ending::Stopped);
+        heard(&link, &frame(&Up::Hello { version: VERSION }, &[])).unwrap_err();
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_are_an_error_or_a_frame(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let (link, _handle, gate, _queue) = link();
+                let _ = heard(&link, &bytes);
+                assert!(gate.room.available_permits() <= 2);
+            });
+            let _ = frame::take::<Down>(&bytes);
+        }
+    }
+}

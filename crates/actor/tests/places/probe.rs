@@ -60,6 +60,8 @@ pub enum Message {
     Stop,
     Picky(Picky, ReplyTo<u32>),
     Bytes(Vec<u8>, ReplyTo<u32>),
+    /// Holds its thread for ever.
+    Block,
     /// Appends a line to a file, which outlives the process.
     Write(String, u32, u32),
     /// Answers with so many bytes.
@@ -209,6 +211,9 @@ impl Actor for Prober {
             Message::Stop => context.stop(),
             Message::Picky(_, reply) => reply.answer(0)?,
             Message::Bytes(bytes, reply) => reply.answer(u32::try_from(bytes.len())?)?,
+            Message::Block => loop {
+                std::thread::park();
+            },
             Message::Write(path, one, two) => {
                 let mut file = std::fs::OpenOptions::new().append(true).open(path)?;
                 file.write_all(format!("{one} {two}\n").as_bytes())?;

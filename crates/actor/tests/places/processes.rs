@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use pointsman_actor::{
-    AskError, Backoff, Ending, Factory, Kind, Refusal, Restart, SendError, Settings, SpawnError, State,
+    AskError, Backoff, Ending, Factory, Kind, Refusal, Restart, SendError, Settings, SpawnError, State, Stop,
     Worker, is_worker, spawn,
 };
 use serde::{Deserialize, Serialize};
@@ -69,10 +69,14 @@ async fn kill_9_ends_open_asks_at_once_and_later_ones_work() {
     assert_eq!(within(echo(&actor, 7)).await, Ok(7), "without doing anything");
     assert_ne!(worker.process_id(), Some(first));
     assert_eq!(worker.starts(), 2);
-    for number in 0..200 {
-        actor.send(Message::Note(0, number)).await.unwrap();
+    stay(&actor, &key).await;
+    for number in 0..64 {
+        actor.try_send(Message::Note(0, number)).unwrap();
     }
-    assert_eq!(noted(&actor).await.len(), 200, "all the room is there again");
+    let full = actor.try_send(Message::Note(0, 64));
+    assert!(full.is_err(), "all the room is there again, and no more");
+    beside.send(Message::LetGo(key)).await.unwrap();
+    assert_eq!(noted(&actor).await.len(), 64);
     within(worker.stop()).await;
     assert_eq!(handle.join().await, Ending::Stopped);
 }
@@ -144,8 +148,9 @@ async fn deaths_under_load_neither_repeat_nor_reorder() {
         last[sender] = Some(number);
     }
     let missing = u64::from(sent) - written.lines().count() as u64;
+    // At each death one may be cut off that was reported as taken.
     assert!(
-        missing <= handle.lost(),
+        missing <= handle.lost() + 5,
         "{missing} missing, {} said to be lost",
         handle.lost()
     );
@@ -347,6 +352,34 @@ async fn stopping_a_worker_stops_its_actors_in_order() {
         "at the deadline"
     );
     until("the process ends", || !runs(process_id)).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_hangs_is_given_up_at_the_deadline() {
+    let mut settings = worker_settings();
+    settings.stop_within = Duration::from_millis(100);
+    let worker = Worker::start(settings).unwrap();
+    let (actor, handle, _) = probe(&worker, Settings::new("stuck", 8));
+    assert_eq!(echo(&actor, 1).await, Ok(1));
+    actor.send(Message::Block).await.unwrap();
+    let asked = actor.ask(Duration::from_millis(30), |reply| Message::Echo(1, reply));
+    assert_eq!(asked.await, Err(AskError::Deadline));
+    let asking = tokio::spawn({
+        let actor = actor.clone();
+        async move { actor.ask(HOUR, |reply| Message::Echo(2, reply)).await }
+    });
+    tokio::task::yield_now().await;
+    let stopped = handle.stop(Stop::Now(Duration::from_millis(30)));
+    assert_eq!(within(stopped).await, Ok(Ending::Aborted));
+    let asked = within(asking).await.unwrap();
+    assert_eq!(
+        asked,
+        Err(AskError::NoAnswer),
+        "nobody waits for one who is given up"
+    );
+    let process_id = worker.process_id().unwrap();
+    within(worker.stop()).await;
+    until("it is killed", || !runs(process_id)).await;
 }
 
 #[tokio::test]
