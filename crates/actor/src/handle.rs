@@ -145,6 +145,7 @@ impl Handle {
         self.order
             .send_if_modified(|order| order.tighten(Order::of(stop)));
         self.gate.room.close();
+        self.gate.ordered.wake();
     }
 
     /// Asks it to end and waits for it.

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures::task::AtomicWaker;
 use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,8 @@ pub(crate) struct Gate {
     /// One permit for each message that still fits. A permit comes back when the actor takes a message. Closed when no
     /// more are taken.
     pub(crate) room: Semaphore,
+    /// Wakes the actor for an order.
+    pub(crate) ordered: AtomicWaker,
     pub(crate) ended: CancellationToken,
 }
 
@@ -27,6 +30,7 @@ impl Gate {
         Arc::new(Self {
             name: Arc::from(name),
             room: Semaphore::new(mailbox),
+            ordered: AtomicWaker::new(),
             ended: CancellationToken::new(),
         })
     }

@@ -1,9 +1,10 @@
 //! The loop of one actor, the same in every place.
 
 use std::any::Any;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::Poll;
 
 use futures::FutureExt as _;
 use tokio::sync::{mpsc, watch};
@@ -27,7 +28,7 @@ pub(crate) struct Seat<M> {
     order: Order,
     messages: mpsc::UnboundedReceiver<M>,
     context: Context<M>,
-    orders: watch::Receiver<Order>,
+    orders: Orders,
     settings: Settings,
     on_taken: Option<OnTaken>,
     closing: Closing,
@@ -45,7 +46,10 @@ pub(crate) fn open<M: Send + 'static>(
     let seat = Seat {
         context: Context::new(Arc::clone(&gate.name), actor.downgrade(), &settings),
         messages,
-        orders: handle.orders(),
+        orders: Orders {
+            gate: Arc::clone(&gate),
+            orders: handle.orders(),
+        },
         settings,
         on_taken,
         closing: Closing::new(Arc::clone(&gate), state),
@@ -77,15 +81,47 @@ pub(crate) async fn run<F: Factory>(factory: F, mut seat: Seat<MessageOf<F>>) {
 }
 
 /// Ends at the deadline of the order that stands.
-async fn abort(mut orders: watch::Receiver<Order>) {
+async fn abort(mut orders: Orders) {
     loop {
-        let deadline = orders.borrow_and_update().deadline();
-        tokio::select! {
-            () = sleep_until(deadline.unwrap_or_else(far)), if deadline.is_some() => return,
-            // The seat keeps the other end, so there is always somebody who could order.
-            Ok(()) = orders.changed() => {}
-            else => std::future::pending().await,
+        match orders.read().deadline() {
+            None => orders.changed().await,
+            Some(deadline) => tokio::select! {
+                () = sleep_until(deadline) => return,
+                () = orders.changed() => {}
+            },
         }
+    }
+}
+
+/// Orders as the task of the actor reads them. It goes idle and wakes with every message, and a place in a list of waiters
+/// each time would cost more than the message.
+#[derive(Clone)]
+struct Orders {
+    gate: Arc<Gate>,
+    orders: watch::Receiver<Order>,
+}
+
+impl Orders {
+    fn is_changed(&self) -> bool {
+        // The seat keeps the other end, so it is not closed.
+        self.orders.has_changed().unwrap_or(false)
+    }
+
+    /// Until there is one that has not been read. To be awaited in the task of the actor only: one waker is kept.
+    async fn changed(&self) {
+        poll_fn(|context| {
+            self.gate.ordered.register(context.waker());
+            if self.is_changed() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    fn read(&mut self) -> Order {
+        *self.orders.borrow_and_update()
     }
 }
 
@@ -118,14 +154,14 @@ impl<M: Send + 'static> Seat<M> {
     /// Whether it was ordered to stop now before that time.
     async fn waited_in_vain(&mut self, until: Instant) -> bool {
         loop {
-            self.read_order();
+            self.order = self.orders.read();
             if matches!(self.order, Order::Now(_)) {
                 return true;
             }
             tokio::select! {
                 biased;
                 () = sleep_until(until) => return false,
-                Ok(()) = self.orders.changed() => {}
+                () = self.orders.changed() => {}
             }
         }
     }
@@ -157,10 +193,6 @@ impl<M: Send + 'static> Seat<M> {
         Ok(ending)
     }
 
-    fn read_order(&mut self) {
-        self.order = *self.orders.borrow_and_update();
-    }
-
     /// The next message, or how it ends without one. Due timers go first: they are bounded, and a full mailbox must not
     /// hold them up.
     async fn next(&mut self) -> Result<M, Ending> {
@@ -168,8 +200,8 @@ impl<M: Send + 'static> Seat<M> {
             if self.context.stopping {
                 return Err(Ending::Stopped);
             }
-            if self.orders.has_changed().unwrap_or(true) {
-                self.read_order();
+            if self.orders.is_changed() {
+                self.order = self.orders.read();
             }
             match self.order {
                 Order::Run => {}
@@ -193,8 +225,7 @@ impl<M: Send + 'static> Seat<M> {
                     }
                     return Ok(message);
                 }
-                // This marks it as seen, so it is read here.
-                Ok(()) = self.orders.changed() => self.read_order(),
+                () = self.orders.changed() => {}
             }
         }
     }
