@@ -8,6 +8,8 @@ use serde::de::DeserializeOwned;
 
 use crate::context::Context;
 
+const REASON_BYTES_MAX: usize = 4_096;
+
 /// State that one message at a time may change.
 pub trait Actor: Send + 'static {
     /// What it takes.
@@ -71,11 +73,11 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// With a reason for people.
+    /// With a reason for people, cut to 4 KiB.
     pub fn new(reason: impl Into<String>) -> Self {
-        Self {
-            reason: reason.into(),
-        }
+        let mut reason = reason.into();
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+        Self { reason }
     }
 
     /// The reason.
@@ -98,6 +100,6 @@ impl<E: std::error::Error> From<E> for Failure {
             reason = format!("{reason}: {cause}");
             source = cause.source();
         }
-        Self { reason }
+        Self::new(reason)
     }
 }

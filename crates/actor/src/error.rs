@@ -43,7 +43,7 @@ impl Refusal {
     }
 }
 
-/// Why a message was not sent. It holds the message; after a refusal its reply addresses are spent.
+/// Why a message was not sent. It holds the message. If that was for another process, its reply addresses may be spent.
 #[derive(thiserror::Error)]
 pub enum SendError<M> {
     /// The actor has ended or takes no more.
@@ -80,7 +80,8 @@ impl<M> fmt::Debug for SendError<M> {
     }
 }
 
-/// Why a message was not sent at once. It holds the message; after a refusal its reply addresses are spent.
+/// Why a message was not sent at once. It holds the message. If that was for another process, its reply addresses may be
+/// spent.
 #[derive(thiserror::Error)]
 pub enum TrySendError<M> {
     /// The mailbox has no room.

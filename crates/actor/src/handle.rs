@@ -140,10 +140,12 @@ impl Handle {
         }
     }
 
-    /// Asks it to end, without waiting. A later order can only be more urgent.
+    /// Asks it to end, without waiting; from now on it takes no more messages. A later order can only be more urgent.
     pub fn order_stop(&self, stop: Stop) {
         self.order
             .send_if_modified(|order| order.tighten(Order::of(stop)));
+        self.gate.room.close();
+        self.gate.ordered.wake();
     }
 
     /// Asks it to end and waits for it.
@@ -165,6 +167,10 @@ impl Handle {
         Arc::clone(&self.lost)
     }
 
+    pub(crate) fn states(&self) -> watch::Receiver<State> {
+        self.state.clone()
+    }
+
     pub(crate) fn orders(&self) -> watch::Receiver<Order> {
         self.order.subscribe()
     }
@@ -173,5 +179,39 @@ impl Handle {
 impl fmt::Debug for Handle {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Handle({}, {:?})", self.gate.name, self.state())
+    }
+}
+
+/// Closes the mailbox and publishes the ending when it is dropped, however that comes: also with a runtime.
+pub(crate) struct Closing {
+    pub(crate) gate: Arc<Gate>,
+    state: watch::Sender<State>,
+    pub(crate) ending: Ending,
+}
+
+impl Closing {
+    /// Without another word the ending is an abort.
+    pub(crate) fn new(gate: Arc<Gate>, state: watch::Sender<State>) -> Self {
+        Self {
+            gate,
+            state,
+            ending: Ending::Aborted,
+        }
+    }
+
+    pub(crate) fn set(&self, state: State) {
+        self.state.send_if_modified(|seen| {
+            let changed = *seen != state;
+            *seen = state;
+            changed
+        });
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.gate.room.close();
+        self.state.send_replace(State::Ended(self.ending.clone()));
+        self.gate.ended.cancel();
     }
 }

@@ -17,7 +17,7 @@ mod error;
 mod handle;
 mod mailbox;
 mod place;
-//mod process;
+mod process;
 mod reply;
 mod runner;
 mod settings;
@@ -32,7 +32,12 @@ pub use error::{
 pub use handle::{Ending, Handle, State, Stop};
 pub use mailbox::{ActorRef, WeakRef};
 pub use place::{Place, Task, ThreadPool, spawn};
-//pub use process::{Registry, ServeError, Worker, WorkerSettings, is_worker, serve};
+pub use process::{Registry, ServeError, Worker, WorkerSettings, is_worker, serve};
 pub use reply::ReplyTo;
 pub use settings::{Backoff, MAILBOX_MAX, Restart, Settings, Supervision};
 pub use timers::Timer;
+
+/// Keeps the example of the page compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/ACTORS.md")]
+struct Page;

@@ -5,7 +5,8 @@ use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, TryAcquireError, mpsc};
+use futures::task::AtomicWaker;
+use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +20,8 @@ pub(crate) struct Gate {
     /// One permit for each message that still fits. A permit comes back when the actor takes a message. Closed when no
     /// more are taken.
     pub(crate) room: Semaphore,
+    /// Wakes the actor for an order.
+    pub(crate) ordered: AtomicWaker,
     pub(crate) ended: CancellationToken,
 }
 
@@ -27,6 +30,7 @@ impl Gate {
         Arc::new(Self {
             name: Arc::from(name),
             room: Semaphore::new(mailbox),
+            ordered: AtomicWaker::new(),
             ended: CancellationToken::new(),
         })
     }
@@ -49,14 +53,14 @@ pub(crate) struct Mailbox<M> {
 }
 
 impl<M> Mailbox<M> {
-    /// Needs a permit, which is given back after a refusal.
-    fn push(&self, message: M) -> Result<(), SendError<M>> {
+    /// Uses up the permit, unless nothing is sent.
+    fn push(&self, permit: SemaphorePermit<'_>, message: M) -> Result<(), SendError<M>> {
         match &self.queue {
-            Queue::Here(queue) => queue.send(message).map_err(|error| SendError::Closed(error.0)),
-            Queue::There(outbox) => outbox
-                .push(message)
-                .inspect_err(|_| self.gate.room.add_permits(1)),
+            Queue::Here(queue) => queue.send(message).map_err(|error| SendError::Closed(error.0))?,
+            Queue::There(outbox) => outbox.push(message)?,
         }
+        permit.forget();
+        Ok(())
     }
 }
 
@@ -89,23 +93,22 @@ impl<M: Send + 'static> ActorRef<M> {
 
     /// Sends; waits for room in the mailbox. Who waits first is served first.
     ///
-    /// Dropping the future before it ends sends nothing.
+    /// Dropping the future before it ends sends nothing. That it is sent does not mean that it will be handled: see
+    /// [`Handle::lost`](crate::Handle::lost).
     pub async fn send(&self, message: M) -> Result<(), SendError<M>> {
         match self.0.gate.room.acquire().await {
-            Ok(permit) => permit.forget(),
-            Err(_closed) => return Err(SendError::Closed(message)),
+            Ok(permit) => self.0.push(permit, message),
+            Err(_closed) => Err(SendError::Closed(message)),
         }
-        self.0.push(message)
     }
 
     /// Sends at once or not at all.
     pub fn try_send(&self, message: M) -> Result<(), TrySendError<M>> {
         match self.0.gate.room.try_acquire() {
-            Ok(permit) => permit.forget(),
-            Err(TryAcquireError::NoPermits) => return Err(TrySendError::Full(message)),
-            Err(TryAcquireError::Closed) => return Err(TrySendError::Closed(message)),
+            Ok(permit) => Ok(self.0.push(permit, message)?),
+            Err(TryAcquireError::NoPermits) => Err(TrySendError::Full(message)),
+            Err(TryAcquireError::Closed) => Err(TrySendError::Closed(message)),
         }
-        Ok(self.0.push(message)?)
     }
 
     /// Sends what `make` makes of a reply address, and waits for the answer; both within the deadline.

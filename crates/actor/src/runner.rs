@@ -1,9 +1,10 @@
 //! The loop of one actor, the same in every place.
 
 use std::any::Any;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::Poll;
 
 use futures::FutureExt as _;
 use tokio::sync::{mpsc, watch};
@@ -11,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::actor::{Actor, Factory, Failure, MessageOf};
 use crate::context::Context;
-use crate::handle::{Ending, Handle, Order, State, far};
+use crate::handle::{Closing, Ending, Handle, Order, State, far};
 use crate::mailbox::{ActorRef, Gate, Queue};
 use crate::settings::Settings;
 use crate::supervision::Restarts;
@@ -27,25 +28,10 @@ pub(crate) struct Seat<M> {
     order: Order,
     messages: mpsc::UnboundedReceiver<M>,
     context: Context<M>,
-    orders: watch::Receiver<Order>,
+    orders: Orders,
     settings: Settings,
     on_taken: Option<OnTaken>,
     closing: Closing,
-}
-
-/// Closes the mailbox and publishes the ending, however the loop ends: also when its runtime drops it.
-struct Closing {
-    gate: Arc<Gate>,
-    state: watch::Sender<State>,
-    ending: Ending,
-}
-
-impl Drop for Closing {
-    fn drop(&mut self) {
-        self.gate.room.close();
-        self.state.send_replace(State::Ended(self.ending.clone()));
-        self.gate.ended.cancel();
-    }
 }
 
 /// A mailbox, and the seat of the actor behind it.
@@ -60,14 +46,13 @@ pub(crate) fn open<M: Send + 'static>(
     let seat = Seat {
         context: Context::new(Arc::clone(&gate.name), actor.downgrade(), &settings),
         messages,
-        orders: handle.orders(),
+        orders: Orders {
+            gate: Arc::clone(&gate),
+            orders: handle.orders(),
+        },
         settings,
         on_taken,
-        closing: Closing {
-            gate: Arc::clone(&gate),
-            state,
-            ending: Ending::Aborted,
-        },
+        closing: Closing::new(Arc::clone(&gate), state),
         gate,
         order: Order::Run,
         _handle: handle.clone(),
@@ -96,15 +81,47 @@ pub(crate) async fn run<F: Factory>(factory: F, mut seat: Seat<MessageOf<F>>) {
 }
 
 /// Ends at the deadline of the order that stands.
-async fn abort(mut orders: watch::Receiver<Order>) {
+async fn abort(mut orders: Orders) {
     loop {
-        let deadline = orders.borrow_and_update().deadline();
-        tokio::select! {
-            () = sleep_until(deadline.unwrap_or_else(far)), if deadline.is_some() => return,
-            // The seat keeps the other end, so there is always somebody who could order.
-            Ok(()) = orders.changed() => {}
-            else => std::future::pending().await,
+        match orders.read().deadline() {
+            None => orders.changed().await,
+            Some(deadline) => tokio::select! {
+                () = sleep_until(deadline) => return,
+                () = orders.changed() => {}
+            },
         }
+    }
+}
+
+/// Orders as the task of the actor reads them. It goes idle and wakes with every message, and a place in a list of waiters
+/// each time would cost more than the message.
+#[derive(Clone)]
+struct Orders {
+    gate: Arc<Gate>,
+    orders: watch::Receiver<Order>,
+}
+
+impl Orders {
+    fn is_changed(&self) -> bool {
+        // The seat keeps the other end, so it is not closed.
+        self.orders.has_changed().unwrap_or(false)
+    }
+
+    /// Until there is one that has not been read. To be awaited in the task of the actor only: one waker is kept.
+    async fn changed(&self) {
+        poll_fn(|context| {
+            self.gate.ordered.register(context.waker());
+            if self.is_changed() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    fn read(&mut self) -> Order {
+        *self.orders.borrow_and_update()
     }
 }
 
@@ -126,7 +143,7 @@ impl<M: Send + 'static> Seat<M> {
                 return Ending::Failed(failure.reason().to_owned());
             };
             tracing::warn!(actor = %self.gate.name, %failure, ?wait, "an actor failed and starts again");
-            self.set(State::Restarting);
+            self.closing.set(State::Restarting);
             let until = Instant::now().checked_add(wait).unwrap_or_else(far);
             if self.waited_in_vain(until).await {
                 return Ending::Stopped;
@@ -137,13 +154,14 @@ impl<M: Send + 'static> Seat<M> {
     /// Whether it was ordered to stop now before that time.
     async fn waited_in_vain(&mut self, until: Instant) -> bool {
         loop {
-            if matches!(*self.orders.borrow_and_update(), Order::Now(_)) {
+            self.order = self.orders.read();
+            if matches!(self.order, Order::Now(_)) {
                 return true;
             }
             tokio::select! {
                 biased;
                 () = sleep_until(until) => return false,
-                Ok(()) = self.orders.changed() => {}
+                () = self.orders.changed() => {}
             }
         }
     }
@@ -156,7 +174,7 @@ impl<M: Send + 'static> Seat<M> {
         let made = catch_unwind(AssertUnwindSafe(|| factory.make()));
         let mut actor = made.map_err(|panic| panicked(&*panic))?;
         guarded(actor.started(&mut self.context)).await?;
-        self.set(State::Running);
+        self.closing.set(State::Running);
         let ending = loop {
             match self.next().await {
                 Ok(message) => guarded(actor.handle(message, &mut self.context)).await?,
@@ -182,15 +200,15 @@ impl<M: Send + 'static> Seat<M> {
             if self.context.stopping {
                 return Err(Ending::Stopped);
             }
-            if self.orders.has_changed().unwrap_or(true) {
-                self.order = *self.orders.borrow_and_update();
+            if self.orders.is_changed() {
+                self.order = self.orders.read();
             }
             match self.order {
                 Order::Run => {}
                 Order::Drain(_) => {
                     self.gate.room.close();
                     self.messages.close();
-                    self.set(State::Draining);
+                    self.closing.set(State::Draining);
                 }
                 Order::Now(_) => return Err(Ending::Stopped),
             }
@@ -207,17 +225,9 @@ impl<M: Send + 'static> Seat<M> {
                     }
                     return Ok(message);
                 }
-                Ok(()) = self.orders.changed() => {}
+                () = self.orders.changed() => {}
             }
         }
-    }
-
-    fn set(&self, state: State) {
-        self.closing.state.send_if_modified(|seen| {
-            let changed = *seen != state;
-            *seen = state;
-            changed
-        });
     }
 }
 
