@@ -43,7 +43,7 @@ impl<T> Default for DotFun<T> {
 /// Effect of a write: the entry takes the place of those that it observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write<T> {
-    /// Dots of the entries that go.
+    /// Dots of the entries that go, ascending.
     pub observed: Vec<Dot>,
     /// Dot of the new entry.
     pub dot: Dot,
@@ -82,7 +82,9 @@ impl<T: Payload> DotFun<T> {
     }
 
     pub(crate) fn write(&mut self, write: &Write<T>) {
-        self.entries.retain(|(dot, _)| !write.observed.contains(dot));
+        // Both ascend.
+        self.entries
+            .retain(|(dot, _)| write.observed.binary_search(dot).is_err());
         self.put(write.dot, write.payload.clone());
     }
 
@@ -176,8 +178,9 @@ macro_rules! dot_fun_store {
                 self.0.entries().is_empty()
             }
 
-            fn dots(&self, _guide: Option<&Self>, visit: &mut dyn FnMut($crate::dot::Dot)) {
-                self.0.entries().iter().for_each(|(dot, _)| visit(*dot));
+            fn dots(&self, _guide: Option<&Self>, visit: &mut dyn FnMut($crate::context::Interval)) {
+                let dots = self.0.entries().iter();
+                dots.for_each(|(dot, _)| visit($crate::context::Interval::one(*dot)));
             }
 
             fn join(&mut self, theirs: &Self, join: &mut $crate::store::Join<'_>) {

@@ -50,6 +50,12 @@ pub enum OperationError {
     /// Vertices with edges stay.
     #[error("the vertex still has edges; remove its edges first")]
     VertexHasEdges,
+    /// A value that no reader would take.
+    #[error("the value cannot be written: {reason}")]
+    Value {
+        /// Why, and what to do.
+        reason: &'static str,
+    },
     /// Beyond the end.
     #[error("index {index} is beyond the length {length}")]
     OutOfRange {
@@ -168,8 +174,8 @@ pub enum DecodeError {
         /// How many.
         left: usize,
     },
-    /// A dot names more than one entry, or an entry that is empty.
-    #[error("dot {dot:?} is not valid here")]
+    /// A dot is in two places.
+    #[error("dot {dot:?} is in two places")]
     Dot {
         /// Which.
         dot: Dot,

@@ -1,7 +1,7 @@
 //! Sets.
 
 use crate::codec::{Reader, Writer};
-use crate::context::Context;
+use crate::context::{Context, Interval};
 use crate::dot::Dot;
 use crate::error::{DecodeError, OperationError};
 use crate::keyed::{Key, KeyWrite, Keyed};
@@ -53,7 +53,7 @@ macro_rules! keyed_store {
             self.0.is_empty()
         }
 
-        fn dots(&self, guide: Option<&Self>, visit: &mut dyn FnMut(Dot)) {
+        fn dots(&self, guide: Option<&Self>, visit: &mut dyn FnMut(Interval)) {
             self.0.visit(guide.map(|guide| &guide.0), visit);
         }
 
@@ -220,7 +220,7 @@ impl<K: Key> Store for TwoPhaseSet<K> {
         self.added.is_empty() && self.removed.is_empty()
     }
 
-    fn dots(&self, guide: Option<&Self>, visit: &mut dyn FnMut(Dot)) {
+    fn dots(&self, guide: Option<&Self>, visit: &mut dyn FnMut(Interval)) {
         // A removal names its element on the removed side only, so both sides guide both.
         match guide {
             None => {

@@ -5,7 +5,7 @@ use super::{Element, NODES_MAX, Sequence};
 use crate::codec::{Reader, Writer};
 use crate::context::Context;
 use crate::dot::Dot;
-use crate::error::DecodeError;
+use crate::error::{DecodeError, OperationError};
 use crate::value::Value;
 
 const FIELD: &str = "run";
@@ -27,6 +27,10 @@ impl Element for Value {
 
     fn decode_run(count: u64, from: &mut Reader<'_>) -> Result<Vec<Self>, DecodeError> {
         (0..count).map(|_| Self::decode(from)).collect()
+    }
+
+    fn check(&self) -> Result<(), OperationError> {
+        Self::check(self)
     }
 }
 

@@ -134,7 +134,8 @@ fn long_sequences_are_as_plain_text() {
                     SequenceOperation::Delete { index, count }
                 } else {
                     // Sometimes from the front, sometimes always behind the first element: typing backwards.
-                    let index = [0, 1.min(length), length, random.below(length + 1)][random.below(4) as usize];
+                    let index =
+                        [0, 1.min(length), length, random.below(length + 1)][random.below(4) as usize];
                     let values: Vec<char> = (0..=random.below(2))
                         .map(|_| char::from(b'a' + random.below(26) as u8))
                         .collect();
@@ -150,7 +151,9 @@ fn long_sequences_are_as_plain_text() {
         for delta in &deltas[1] {
             states[0].join(delta).unwrap();
         }
-        let other = deltas[0].iter().fold(State::new(), |all, next| joined(&all, next));
+        let other = deltas[0]
+            .iter()
+            .fold(State::new(), |all, next| joined(&all, next));
         states[1].join(&other).unwrap();
         assert_eq!(states[0], states[1], "round {round}");
         let again = State::<Text>::decode(&states[0].encode()).unwrap();
