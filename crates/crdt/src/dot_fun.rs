@@ -99,6 +99,28 @@ impl<T: Payload> DotFun<T> {
         to.insert(write.dot);
     }
 
+    pub(crate) fn encode_write(write: &Write<T>, after: &Context, to: &mut Writer) {
+        after.encode_observed(&write.observed, write.payload.bit(), to);
+        write.payload.encode(to);
+    }
+
+    pub(crate) fn decode_write(
+        from: &mut Reader<'_>,
+        after: &Context,
+        dot: Dot,
+    ) -> Result<Write<T>, DecodeError> {
+        let (observed, bit) = after.decode_observed(from)?;
+        let payload = T::decode(bit, from)?;
+        if payload.bit() != bit {
+            return Err(DecodeError::NotCanonical { field: "entry" });
+        }
+        Ok(Write {
+            observed,
+            dot,
+            payload,
+        })
+    }
+
     pub(crate) fn join(&mut self, theirs: &Self, join: &mut Join<'_>) {
         let before = self.entries.len();
         self.entries.retain_mut(|(dot, payload)| match theirs.get(*dot) {
@@ -241,6 +263,23 @@ macro_rules! dot_fun_effects {
 
         fn covers(effect: &Self::Effect, to: &mut $crate::context::Context) {
             $crate::dot_fun::DotFun::covers(effect, to);
+        }
+
+        fn encode_effect(
+            effect: &Self::Effect,
+            after: &$crate::context::Context,
+            to: &mut $crate::codec::Writer,
+        ) {
+            $crate::dot_fun::DotFun::encode_write(effect, after, to);
+        }
+
+        fn decode_effect(
+            from: &mut $crate::codec::Reader<'_>,
+            after: &$crate::context::Context,
+            dot: $crate::dot::Dot,
+            _depth: u32,
+        ) -> Result<Self::Effect, $crate::error::DecodeError> {
+            $crate::dot_fun::DotFun::decode_write(from, after, dot)
         }
     };
 }

@@ -160,6 +160,12 @@ pub enum DecodeError {
         /// Tag of the reader.
         expected: u64,
     },
+    /// A type that this build does not know, where it has to. Ask for the state instead.
+    #[error("type tag {found} is not known; ask for the state instead")]
+    UnknownType {
+        /// Tag of the bytes.
+        found: u64,
+    },
     /// Beyond a bound.
     #[error("{field}: beyond the bound of {limit}")]
     Limit {

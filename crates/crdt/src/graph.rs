@@ -215,4 +215,30 @@ impl<V: VisibleSet<Value>, E: VisibleSet<Edge>> Crdt for Graph<V, E> {
             GraphEffect::Edge(effect) => E::covers(effect, to),
         }
     }
+
+    fn encode_effect(effect: &Self::Effect, after: &Context, to: &mut Writer) {
+        match effect {
+            GraphEffect::Vertex(effect) => {
+                to.varint(0);
+                V::encode_effect(effect, after, to);
+            }
+            GraphEffect::Edge(effect) => {
+                to.varint(1);
+                E::encode_effect(effect, after, to);
+            }
+        }
+    }
+
+    fn decode_effect(
+        from: &mut Reader<'_>,
+        after: &Context,
+        dot: Dot,
+        depth: u32,
+    ) -> Result<Self::Effect, DecodeError> {
+        match from.varint("graph")? {
+            0 => V::decode_effect(from, after, dot, depth).map(GraphEffect::Vertex),
+            1 => E::decode_effect(from, after, dot, depth).map(GraphEffect::Edge),
+            _ => Err(DecodeError::NotCanonical { field: "graph" }),
+        }
+    }
 }

@@ -134,6 +134,30 @@ impl<K: Key> Keyed<K> {
         to.insert(write.dot);
     }
 
+    pub(crate) fn encode_write(write: &KeyWrite<K>, after: &Context, to: &mut Writer) {
+        write.key.encode(to);
+        after.encode_observed(&write.observed, write.present, to);
+    }
+
+    /// A removal observed something.
+    pub(crate) fn decode_write(
+        from: &mut Reader<'_>,
+        after: &Context,
+        dot: Dot,
+    ) -> Result<KeyWrite<K>, DecodeError> {
+        let key = K::decode(from)?;
+        let (observed, present) = after.decode_observed(from)?;
+        if observed.is_empty() && !present {
+            return Err(DecodeError::NotCanonical { field: "element" });
+        }
+        Ok(KeyWrite {
+            key,
+            observed,
+            dot,
+            present,
+        })
+    }
+
     pub(crate) fn visit(&self, guide: Option<&Self>, visit: &mut dyn FnMut(Interval)) {
         let mut each = |dots: &Vec<Dot>| dots.iter().for_each(|dot| visit(Interval::one(*dot)));
         match guide {

@@ -477,4 +477,45 @@ impl Crdt for Map {
             }
         }
     }
+
+    fn encode_effect(effect: &MapEffect, after: &Context, to: &mut Writer) {
+        match effect {
+            MapEffect::Update { name, effect } => {
+                to.block(name.as_bytes());
+                to.varint(effect.tag());
+                effect.encode(after, to);
+            }
+            MapEffect::Remove { name, observed, .. } => {
+                to.block(name.as_bytes());
+                to.varint(0);
+                observed.encode(to);
+            }
+        }
+    }
+
+    fn decode_effect(
+        from: &mut Reader<'_>,
+        after: &Context,
+        dot: Dot,
+        depth: u32,
+    ) -> Result<MapEffect, DecodeError> {
+        if depth > DEPTH_MAX {
+            return Err(DecodeError::Limit {
+                field: "map",
+                limit: u64::from(DEPTH_MAX),
+            });
+        }
+        let name = from.text("name")?.into();
+        Ok(match from.varint("tag")? {
+            0 => MapEffect::Remove {
+                name,
+                observed: after.decode_part(from)?,
+                dot,
+            },
+            tag => MapEffect::Update {
+                name,
+                effect: Box::new(NodeEffect::decode(tag, from, after, dot, depth + 1)?),
+            },
+        })
+    }
 }

@@ -85,6 +85,24 @@ macro_rules! nodes {
             pub(crate) fn covers(&self, to: &mut Context) {
                 match self { $(Self::$name(effect) => <$name>::covers(effect, to),)+ }
             }
+
+            pub(crate) fn encode(&self, after: &Context, to: &mut Writer) {
+                match self { $(Self::$name(effect) => <$name>::encode_effect(effect, after, to),)+ }
+            }
+
+            /// Unlike a state, an operation on a type that is not known cannot be kept for later.
+            pub(crate) fn decode(
+                tag: u64,
+                from: &mut Reader<'_>,
+                after: &Context,
+                dot: Dot,
+                depth: u32,
+            ) -> Result<Self, DecodeError> {
+                $(if tag == <$name>::TAG {
+                    return <$name>::decode_effect(from, after, dot, depth).map(Self::$name);
+                })+
+                Err(DecodeError::UnknownType { found: tag })
+            }
         }
 
         impl Node {

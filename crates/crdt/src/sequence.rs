@@ -464,4 +464,17 @@ impl<T: Element> Crdt for Sequence<T> {
             }
         }
     }
+
+    fn encode_effect(effect: &SequenceEffect<T>, after: &Context, to: &mut Writer) {
+        bytes::encode_effect(effect, after, to);
+    }
+
+    fn decode_effect(
+        from: &mut Reader<'_>,
+        after: &Context,
+        dot: Dot,
+        _depth: u32,
+    ) -> Result<SequenceEffect<T>, DecodeError> {
+        bytes::decode_effect(from, after, dot)
+    }
 }

@@ -116,6 +116,20 @@ pub trait Crdt: Store {
 
     /// Adds all dots that the effect observed or made: the context of its delta.
     fn covers(effect: &Self::Effect, to: &mut Context);
+
+    /// Appends an effect but for its new dots. `after` is what the origin had seen; it has all other dots.
+    fn encode_effect(effect: &Self::Effect, after: &Context, to: &mut Writer);
+
+    /// Reads an effect whose first new dot is `dot`, which is not in `after`.
+    ///
+    /// # Errors
+    /// When the bytes are not the one encoding of an effect.
+    fn decode_effect(
+        from: &mut Reader<'_>,
+        after: &Context,
+        dot: Dot,
+        depth: u32,
+    ) -> Result<Self::Effect, DecodeError>;
 }
 
 /// Makes new dots for one operation.
