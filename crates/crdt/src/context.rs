@@ -82,6 +82,23 @@ impl Context {
             .is_some_and(|interval| interval.contains(dot))
     }
 
+    /// Whether any dot of the interval is in the set.
+    pub(crate) fn touches(&self, interval: Interval) -> bool {
+        self.intervals
+            .get(self.position(interval.slot, interval.first))
+            .is_some_and(|found| found.slot == interval.slot && found.first <= interval.last)
+    }
+
+    /// How many dots of the interval are in the set.
+    pub(crate) fn overlap_of(&self, a: Interval) -> u128 {
+        let start = self.position(a.slot, a.first);
+        let found = self.intervals.iter().skip(start);
+        found
+            .take_while(|b| b.slot == a.slot && b.first <= a.last)
+            .map(|b| u128::from(a.last.min(b.last) - a.first.max(b.first)) + 1)
+            .sum()
+    }
+
     /// Index of the interval that has the dot, and the interval.
     pub(crate) fn find(&self, dot: Dot) -> Option<(usize, Interval)> {
         let index = self.position(dot.slot, dot.counter);
@@ -184,17 +201,7 @@ impl Context {
 
     /// How many dots are in both.
     pub(crate) fn overlap(&self, other: &Self) -> u128 {
-        let mut count = 0;
-        for a in &other.intervals {
-            let start = self.position(a.slot, a.first);
-            for b in self.intervals.iter().skip(start) {
-                if b.slot != a.slot || b.first > a.last {
-                    break;
-                }
-                count += u128::from(a.last.min(b.last) - a.first.max(b.first)) + 1;
-            }
-        }
-        count
+        other.intervals.iter().map(|a| self.overlap_of(*a)).sum()
     }
 
     /// Dots that are here and not in the other.

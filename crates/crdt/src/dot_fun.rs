@@ -43,7 +43,7 @@ impl<T> Default for DotFun<T> {
 /// Effect of a write: the entry takes the place of those that it observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write<T> {
-    /// Dots of the entries that go.
+    /// Dots of the entries that go, ascending.
     pub observed: Vec<Dot>,
     /// Dot of the new entry.
     pub dot: Dot,
@@ -82,7 +82,9 @@ impl<T: Payload> DotFun<T> {
     }
 
     pub(crate) fn write(&mut self, write: &Write<T>) {
-        self.entries.retain(|(dot, _)| !write.observed.contains(dot));
+        // Both ascend.
+        self.entries
+            .retain(|(dot, _)| write.observed.binary_search(dot).is_err());
         self.put(write.dot, write.payload.clone());
     }
 
@@ -95,6 +97,28 @@ impl<T: Payload> DotFun<T> {
     pub(crate) fn covers(write: &Write<T>, to: &mut Context) {
         cover(to, &write.observed);
         to.insert(write.dot);
+    }
+
+    pub(crate) fn encode_write(write: &Write<T>, after: &Context, to: &mut Writer) {
+        after.encode_observed(&write.observed, write.payload.bit(), to);
+        write.payload.encode(to);
+    }
+
+    pub(crate) fn decode_write(
+        from: &mut Reader<'_>,
+        after: &Context,
+        dot: Dot,
+    ) -> Result<Write<T>, DecodeError> {
+        let (observed, bit) = after.decode_observed(from)?;
+        let payload = T::decode(bit, from)?;
+        if payload.bit() != bit {
+            return Err(DecodeError::NotCanonical { field: "entry" });
+        }
+        Ok(Write {
+            observed,
+            dot,
+            payload,
+        })
     }
 
     pub(crate) fn join(&mut self, theirs: &Self, join: &mut Join<'_>) {
@@ -176,8 +200,9 @@ macro_rules! dot_fun_store {
                 self.0.entries().is_empty()
             }
 
-            fn dots(&self, _guide: Option<&Self>, visit: &mut dyn FnMut($crate::dot::Dot)) {
-                self.0.entries().iter().for_each(|(dot, _)| visit(*dot));
+            fn dots(&self, _guide: Option<&Self>, visit: &mut dyn FnMut($crate::context::Interval)) {
+                let dots = self.0.entries().iter();
+                dots.for_each(|(dot, _)| visit($crate::context::Interval::one(*dot)));
             }
 
             fn join(&mut self, theirs: &Self, join: &mut $crate::store::Join<'_>) {
@@ -238,6 +263,23 @@ macro_rules! dot_fun_effects {
 
         fn covers(effect: &Self::Effect, to: &mut $crate::context::Context) {
             $crate::dot_fun::DotFun::covers(effect, to);
+        }
+
+        fn encode_effect(
+            effect: &Self::Effect,
+            after: &$crate::context::Context,
+            to: &mut $crate::codec::Writer,
+        ) {
+            $crate::dot_fun::DotFun::encode_write(effect, after, to);
+        }
+
+        fn decode_effect(
+            from: &mut $crate::codec::Reader<'_>,
+            after: &$crate::context::Context,
+            dot: $crate::dot::Dot,
+            _depth: u32,
+        ) -> Result<Self::Effect, $crate::error::DecodeError> {
+            $crate::dot_fun::DotFun::decode_write(from, after, dot)
         }
     };
 }

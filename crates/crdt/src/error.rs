@@ -50,6 +50,12 @@ pub enum OperationError {
     /// Vertices with edges stay.
     #[error("the vertex still has edges; remove its edges first")]
     VertexHasEdges,
+    /// A value that no reader would take.
+    #[error("the value cannot be written: {reason}")]
+    Value {
+        /// Why, and what to do.
+        reason: &'static str,
+    },
     /// Beyond the end.
     #[error("index {index} is beyond the length {length}")]
     OutOfRange {
@@ -154,6 +160,12 @@ pub enum DecodeError {
         /// Tag of the reader.
         expected: u64,
     },
+    /// A type that this build does not know, where it has to. Ask for the state instead.
+    #[error("type tag {found} is not known; ask for the state instead")]
+    UnknownType {
+        /// Tag of the bytes.
+        found: u64,
+    },
     /// Beyond a bound.
     #[error("{field}: beyond the bound of {limit}")]
     Limit {
@@ -168,8 +180,8 @@ pub enum DecodeError {
         /// How many.
         left: usize,
     },
-    /// A dot names more than one entry, or an entry that is empty.
-    #[error("dot {dot:?} is not valid here")]
+    /// A dot is in two places.
+    #[error("dot {dot:?} is in two places")]
     Dot {
         /// Which.
         dot: Dot,

@@ -1,7 +1,7 @@
 //! Directed graphs of two sets. Edges whose ends are not present are masked; cycles and self-loops are allowed.
 
 use crate::codec::{Reader, Writer};
-use crate::context::Context;
+use crate::context::{Context, Interval};
 use crate::dot::Dot;
 use crate::error::{DecodeError, OperationError};
 use crate::keyed::Key;
@@ -29,6 +29,11 @@ impl Key for Edge {
             from: Value::decode(from)?,
             to: Value::decode(from)?,
         })
+    }
+
+    fn check(&self) -> Result<(), OperationError> {
+        self.from.check()?;
+        self.to.check()
     }
 }
 
@@ -86,7 +91,7 @@ impl<V: VisibleSet<Value>, E: VisibleSet<Edge>> Store for Graph<V, E> {
         self.vertices.is_bottom() && self.edges.is_bottom()
     }
 
-    fn dots(&self, guide: Option<&Self>, visit: &mut dyn FnMut(Dot)) {
+    fn dots(&self, guide: Option<&Self>, visit: &mut dyn FnMut(Interval)) {
         self.vertices.dots(guide.map(|guide| &guide.vertices), visit);
         self.edges.dots(guide.map(|guide| &guide.edges), visit);
     }
@@ -208,6 +213,32 @@ impl<V: VisibleSet<Value>, E: VisibleSet<Edge>> Crdt for Graph<V, E> {
         match effect {
             GraphEffect::Vertex(effect) => V::covers(effect, to),
             GraphEffect::Edge(effect) => E::covers(effect, to),
+        }
+    }
+
+    fn encode_effect(effect: &Self::Effect, after: &Context, to: &mut Writer) {
+        match effect {
+            GraphEffect::Vertex(effect) => {
+                to.varint(0);
+                V::encode_effect(effect, after, to);
+            }
+            GraphEffect::Edge(effect) => {
+                to.varint(1);
+                E::encode_effect(effect, after, to);
+            }
+        }
+    }
+
+    fn decode_effect(
+        from: &mut Reader<'_>,
+        after: &Context,
+        dot: Dot,
+        depth: u32,
+    ) -> Result<Self::Effect, DecodeError> {
+        match from.varint("graph")? {
+            0 => V::decode_effect(from, after, dot, depth).map(GraphEffect::Vertex),
+            1 => E::decode_effect(from, after, dot, depth).map(GraphEffect::Edge),
+            _ => Err(DecodeError::NotCanonical { field: "graph" }),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use crate::codec::{Reader, Writer};
-use crate::context::Context;
+use crate::context::{Context, Interval};
 use crate::dot::Dot;
 use crate::error::{DecodeError, OperationError};
 use crate::store::{Join, Mint, cover};
@@ -19,6 +19,11 @@ pub trait Key: Clone + Debug + Ord {
     /// # Errors
     /// When the bytes are not the one encoding of a key.
     fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError>;
+    /// Whether every reader takes it.
+    ///
+    /// # Errors
+    /// As `Value::check`.
+    fn check(&self) -> Result<(), OperationError>;
 }
 
 impl Key for Value {
@@ -28,6 +33,10 @@ impl Key for Value {
 
     fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Self::decode(from)
+    }
+
+    fn check(&self) -> Result<(), OperationError> {
+        Self::check(self)
     }
 }
 
@@ -50,7 +59,7 @@ impl<K> Default for Keyed<K> {
 pub struct KeyWrite<K> {
     /// Which key.
     pub key: K,
-    /// Its dots that go.
+    /// Its dots that go, ascending.
     pub observed: Vec<Dot>,
     /// The new dot.
     pub dot: Dot,
@@ -76,6 +85,7 @@ impl<K: Key> Keyed<K> {
     }
 
     pub(crate) fn put(&self, key: &K, mint: &mut Mint<'_>) -> Result<KeyWrite<K>, OperationError> {
+        key.check()?;
         Ok(KeyWrite {
             key: key.clone(),
             observed: self.observed(key),
@@ -103,7 +113,8 @@ impl<K: Key> Keyed<K> {
     /// Drops some dots of a key.
     pub(crate) fn forget(&mut self, key: &K, observed: &[Dot]) {
         if let Some(dots) = self.dots.get_mut(key) {
-            dots.retain(|dot| !observed.contains(dot));
+            // Both ascend.
+            dots.retain(|dot| observed.binary_search(dot).is_err());
             if dots.is_empty() {
                 self.dots.remove(key);
             }
@@ -123,17 +134,39 @@ impl<K: Key> Keyed<K> {
         to.insert(write.dot);
     }
 
-    pub(crate) fn visit(&self, guide: Option<&Self>, visit: &mut dyn FnMut(Dot)) {
+    pub(crate) fn encode_write(write: &KeyWrite<K>, after: &Context, to: &mut Writer) {
+        write.key.encode(to);
+        after.encode_observed(&write.observed, write.present, to);
+    }
+
+    /// A removal observed something.
+    pub(crate) fn decode_write(
+        from: &mut Reader<'_>,
+        after: &Context,
+        dot: Dot,
+    ) -> Result<KeyWrite<K>, DecodeError> {
+        let key = K::decode(from)?;
+        let (observed, present) = after.decode_observed(from)?;
+        if observed.is_empty() && !present {
+            return Err(DecodeError::NotCanonical { field: "element" });
+        }
+        Ok(KeyWrite {
+            key,
+            observed,
+            dot,
+            present,
+        })
+    }
+
+    pub(crate) fn visit(&self, guide: Option<&Self>, visit: &mut dyn FnMut(Interval)) {
+        let mut each = |dots: &Vec<Dot>| dots.iter().for_each(|dot| visit(Interval::one(*dot)));
         match guide {
-            None => self.dots.values().flatten().for_each(|dot| visit(*dot)),
-            Some(guide) => {
-                guide
-                    .dots
-                    .keys()
-                    .filter_map(|key| self.dots.get(key))
-                    .flatten()
-                    .for_each(|dot| visit(*dot));
-            }
+            None => self.dots.values().for_each(each),
+            Some(guide) => guide
+                .dots
+                .keys()
+                .filter_map(|key| self.dots.get(key))
+                .for_each(&mut each),
         }
     }
 
@@ -143,10 +176,11 @@ impl<K: Key> Keyed<K> {
             let before = dots.len();
             dots.retain(|dot| others.binary_search(dot).is_ok() || !join.theirs.contains(*dot));
             join.dropped += (before - dots.len()) as u128;
-            for dot in others {
-                if !join.mine.contains(*dot) {
-                    insert(&mut dots, *dot);
-                }
+            let kept = dots.len();
+            dots.extend(others.iter().copied().filter(|dot| !join.mine.contains(*dot)));
+            if dots.len() > kept {
+                dots.sort_unstable();
+                dots.dedup();
             }
             if !dots.is_empty() {
                 self.dots.insert(key.clone(), dots);

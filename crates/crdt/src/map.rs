@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::clock::Stamp;
 use crate::codec::{Reader, Writer};
-use crate::context::Context;
+use crate::context::{Context, Interval};
 use crate::dot::Dot;
-use crate::error::{DecodeError, OperationError};
+use crate::error::{DecodeError, LimitError, OperationError};
 use crate::node::{Node, NodeEffect, Operation};
 use crate::state::{State, put_tag, take_tag};
 use crate::store::{Crdt, Join, Mint, Store};
@@ -130,12 +130,13 @@ impl Map {
     pub(crate) fn named_dots(&self, guide: Option<&Self>, wanted: &Context) -> BTreeMap<Arc<str>, Context> {
         let mut found = BTreeMap::<Arc<str>, Context>::new();
         let mut look = |key: &MapKey, node: &Node, guide: Option<&Node>| {
-            let mut dots = Context::new();
-            node.dots(guide, &mut |dot| {
-                if wanted.contains(dot) {
-                    dots.insert(dot);
+            let mut dots = Vec::new();
+            node.dots(guide, &mut |interval| {
+                if wanted.touches(interval) {
+                    dots.push(interval);
                 }
             });
+            let dots = dots.into_iter().collect::<Context>().intersection(wanted);
             if !dots.is_empty() {
                 found.entry(key.name.clone()).or_default().join(&dots);
             }
@@ -192,7 +193,7 @@ impl Store for Map {
         self.entries.is_empty()
     }
 
-    fn dots(&self, guide: Option<&Self>, visit: &mut dyn FnMut(Dot)) {
+    fn dots(&self, guide: Option<&Self>, visit: &mut dyn FnMut(Interval)) {
         match guide {
             None => self.entries.values().for_each(|node| node.dots(None, visit)),
             Some(guide) => {
@@ -203,6 +204,20 @@ impl Store for Map {
                 }
             }
         }
+    }
+
+    fn support(&self, visit: &mut dyn FnMut(Interval)) {
+        self.entries.values().for_each(|node| node.support(visit));
+    }
+
+    fn fits(&self, theirs: &Self, join: &Join<'_>) -> Result<(), LimitError> {
+        for (key, other) in theirs.entries.iter().filter(|(_, other)| other.is_bounded()) {
+            match self.entries.get(key) {
+                Some(node) => node.fits(other, join)?,
+                None => other.fits(other, join)?,
+            }
+        }
+        Ok(())
     }
 
     fn join(&mut self, theirs: &Self, join: &mut Join<'_>) {
@@ -292,7 +307,7 @@ impl Store for Map {
                     name,
                     tag: tag - FRAGMENTS,
                 };
-                let content = Unknown::decode_body(&mut body)?;
+                let content = Unknown::decode_body(&mut body, context)?;
                 if Node::empty(key.tag).is_none() {
                     (
                         key.clone(),
@@ -330,7 +345,7 @@ impl Store for Map {
         });
     }
 
-    fn incomplete(&self, visit: &mut dyn FnMut(Dot)) {
+    fn incomplete(&self, visit: &mut dyn FnMut(Interval)) {
         self.entries.values().for_each(|node| node.incomplete(visit));
     }
 
@@ -364,6 +379,13 @@ impl Crdt for Map {
                     name: name.clone(),
                     tag: operation.tag(),
                 });
+                if mint.enter() > DEPTH_MAX {
+                    return Err(LimitError {
+                        what: "the nesting of maps",
+                        limit: u64::from(DEPTH_MAX),
+                    }
+                    .into());
+                }
                 let effect = operation.prepare(node, mint)?;
                 Ok(effect.map(|effect| MapEffect::Update {
                     name: name.clone(),
@@ -414,7 +436,6 @@ impl Crdt for Map {
                     mine: &nothing,
                     theirs: observed,
                     dropped: 0,
-                    exceeded: None,
                 };
                 for key in keys {
                     if let Some(node) = self.entries.get_mut(&key) {
@@ -455,5 +476,46 @@ impl Crdt for Map {
                 to.insert(*dot);
             }
         }
+    }
+
+    fn encode_effect(effect: &MapEffect, after: &Context, to: &mut Writer) {
+        match effect {
+            MapEffect::Update { name, effect } => {
+                to.block(name.as_bytes());
+                to.varint(effect.tag());
+                effect.encode(after, to);
+            }
+            MapEffect::Remove { name, observed, .. } => {
+                to.block(name.as_bytes());
+                to.varint(0);
+                observed.encode(to);
+            }
+        }
+    }
+
+    fn decode_effect(
+        from: &mut Reader<'_>,
+        after: &Context,
+        dot: Dot,
+        depth: u32,
+    ) -> Result<MapEffect, DecodeError> {
+        if depth > DEPTH_MAX {
+            return Err(DecodeError::Limit {
+                field: "map",
+                limit: u64::from(DEPTH_MAX),
+            });
+        }
+        let name = from.text("name")?.into();
+        Ok(match from.varint("tag")? {
+            0 => MapEffect::Remove {
+                name,
+                observed: after.decode_part(from)?,
+                dot,
+            },
+            tag => MapEffect::Update {
+                name,
+                effect: Box::new(NodeEffect::decode(tag, from, after, dot, depth + 1)?),
+            },
+        })
     }
 }

@@ -2,10 +2,10 @@
 
 use crate::clock::Stamp;
 use crate::codec::{Reader, Writer};
-use crate::context::Context;
+use crate::context::{Context, Interval};
 use crate::counter::{GCounter, PnCounter};
 use crate::dot::Dot;
-use crate::error::{DecodeError, OperationError};
+use crate::error::{DecodeError, LimitError, OperationError};
 use crate::flag::{DisableWinsFlag, EnableWinsFlag};
 use crate::graph::{OrGraph, TwoPhaseGraph};
 use crate::map::Map;
@@ -85,6 +85,24 @@ macro_rules! nodes {
             pub(crate) fn covers(&self, to: &mut Context) {
                 match self { $(Self::$name(effect) => <$name>::covers(effect, to),)+ }
             }
+
+            pub(crate) fn encode(&self, after: &Context, to: &mut Writer) {
+                match self { $(Self::$name(effect) => <$name>::encode_effect(effect, after, to),)+ }
+            }
+
+            /// Unlike a state, an operation on a type that is not known cannot be kept for later.
+            pub(crate) fn decode(
+                tag: u64,
+                from: &mut Reader<'_>,
+                after: &Context,
+                dot: Dot,
+                depth: u32,
+            ) -> Result<Self, DecodeError> {
+                $(if tag == <$name>::TAG {
+                    return <$name>::decode_effect(from, after, dot, depth).map(Self::$name);
+                })+
+                Err(DecodeError::UnknownType { found: tag })
+            }
         }
 
         impl Node {
@@ -120,11 +138,31 @@ macro_rules! nodes {
                 }
             }
 
-            pub(crate) fn dots(&self, guide: Option<&Self>, visit: &mut dyn FnMut(Dot)) {
+            pub(crate) fn dots(&self, guide: Option<&Self>, visit: &mut dyn FnMut(Interval)) {
                 match (self, guide) {
                     $((Self::$name(store), Some(Self::$name(guide))) => store.dots(Some(guide), visit),)+
                     $((Self::$name(store), _) => store.dots(None, visit),)+
                     (Self::Unknown { .. }, _) => {}
+                }
+            }
+
+            pub(crate) fn support(&self, visit: &mut dyn FnMut(Interval)) {
+                match self {
+                    $(Self::$name(store) => store.support(visit),)+
+                    Self::Unknown { .. } => {}
+                }
+            }
+
+            /// Whether there is a bound on what a store of the type holds.
+            pub(crate) fn is_bounded(&self) -> bool {
+                matches!(self, Self::Map(_) | Self::List(_) | Self::Text(_) | Self::Unknown { .. })
+            }
+
+            pub(crate) fn fits(&self, theirs: &Self, join: &Join<'_>) -> Result<(), LimitError> {
+                match (self, theirs) {
+                    $((Self::$name(store), Self::$name(theirs)) => store.fits(theirs, join),)+
+                    (Self::Unknown { content, .. }, Self::Unknown { content: theirs, .. }) => content.fits(theirs),
+                    _ => Ok(()),
                 }
             }
 
@@ -133,7 +171,7 @@ macro_rules! nodes {
                 match (self, theirs) {
                     $((Self::$name(store), Self::$name(theirs)) => store.join(theirs, join),)+
                     (Self::Unknown { content, .. }, Self::Unknown { content: theirs, .. }) => {
-                        content.join(theirs, join);
+                        content.join(theirs);
                     }
                     _ => {}
                 }
@@ -198,7 +236,7 @@ macro_rules! nodes {
                 }
             }
 
-            pub(crate) fn incomplete(&self, visit: &mut dyn FnMut(Dot)) {
+            pub(crate) fn incomplete(&self, visit: &mut dyn FnMut(Interval)) {
                 match self {
                     $(Self::$name(store) => store.incomplete(visit),)+
                     Self::Unknown { .. } => {}

@@ -76,6 +76,7 @@ impl Crdt for LwwRegister {
         if self.value().is_some_and(|(stamp, _)| stamp >= assign.0) {
             return Err(OperationError::StaleStamp);
         }
+        assign.1.check()?;
         Ok(Some(Write {
             observed: self.0.observed(),
             dot: mint.dot()?,
@@ -90,6 +91,7 @@ impl Crdt for MvRegister {
     dot_fun_effects!(Value);
 
     fn prepare(&self, assign: &Value, mint: &mut Mint<'_>) -> Result<Option<Write<Value>>, OperationError> {
+        assign.check()?;
         Ok(Some(Write {
             observed: self.0.observed(),
             dot: mint.dot()?,

@@ -24,6 +24,10 @@ use run::{Content, Run};
 
 /// Nodes of one sequence, tombstones included.
 const NODES_MAX: u64 = 1 << 20;
+const LIMIT: LimitError = LimitError {
+    what: "nodes of a sequence",
+    limit: NODES_MAX,
+};
 /// Deltas with more runs are joined node by node.
 const SMALL_RUNS: usize = 16;
 const SMALL_INTERVALS: usize = 64;
@@ -41,6 +45,13 @@ pub trait Element: Clone + Debug + Ord {
     /// # Errors
     /// When the bytes are not the one encoding of so many elements.
     fn decode_run(count: u64, from: &mut Reader<'_>) -> Result<Vec<Self>, DecodeError>;
+    /// Whether every reader takes it.
+    ///
+    /// # Errors
+    /// As `Value::check`.
+    fn check(&self) -> Result<(), OperationError> {
+        Ok(())
+    }
 }
 
 /// A list of values.
@@ -263,10 +274,33 @@ impl<T: Element> Store for Sequence<T> {
         self.slots.is_empty()
     }
 
-    fn dots(&self, _guide: Option<&Self>, visit: &mut dyn FnMut(Dot)) {
+    fn dots(&self, _guide: Option<&Self>, visit: &mut dyn FnMut(Interval)) {
+        self.runs().for_each(|run| visit(run.interval()));
+    }
+
+    fn support(&self, visit: &mut dyn FnMut(Interval)) {
         for run in self.runs() {
-            (0..run.len()).for_each(|offset| visit(run.first.after(offset)));
+            visit(run.interval());
+            match run.content {
+                Content::Deleted { by, .. } if by != Dot::STABLE => visit(Interval::one(by)),
+                _ => {}
+            }
         }
+    }
+
+    fn fits(&self, theirs: &Self, join: &Join<'_>) -> Result<(), LimitError> {
+        if self.nodes.saturating_add(theirs.nodes) <= NODES_MAX {
+            return Ok(());
+        }
+        let nodes = |sequence: &Self| sequence.runs().map(Run::interval).collect::<Context>();
+        let (mine, others) = (nodes(self), nodes(theirs));
+        let mut all = mine.intersection(&others);
+        all.join(&mine.difference(join.theirs));
+        all.join(&others.difference(join.mine));
+        if all.count() > u128::from(NODES_MAX) {
+            return Err(LIMIT);
+        }
+        Ok(())
     }
 
     fn join(&mut self, theirs: &Self, join: &mut Join<'_>) {
@@ -291,10 +325,9 @@ impl<T: Element> Store for Sequence<T> {
         }
     }
 
-    fn incomplete(&self, visit: &mut dyn FnMut(Dot)) {
-        for run in self.runs().filter(|run| run.place.is_none()) {
-            (0..run.len()).for_each(|offset| visit(run.first.after(offset)));
-        }
+    fn incomplete(&self, visit: &mut dyn FnMut(Interval)) {
+        let unplaced = self.runs().filter(|run| run.place.is_none());
+        unplaced.for_each(|run| visit(run.interval()));
     }
 
     fn changed_by_collection(&self, visit: &mut dyn FnMut(Dot)) {
@@ -336,12 +369,9 @@ impl<T: Element> Crdt for Sequence<T> {
                 }
                 let count = values.len() as u64;
                 if self.nodes().saturating_add(count) > NODES_MAX {
-                    return Err(LimitError {
-                        what: "nodes of a sequence",
-                        limit: NODES_MAX,
-                    }
-                    .into());
+                    return Err(LIMIT.into());
                 }
+                values.iter().try_for_each(Element::check)?;
                 let first = mint.dots(count)?;
                 let place = self.place_before(*index, first);
                 Ok(Some(SequenceEffect::Insert {
@@ -433,5 +463,18 @@ impl<T: Element> Crdt for Sequence<T> {
                 to.insert(*dot);
             }
         }
+    }
+
+    fn encode_effect(effect: &SequenceEffect<T>, after: &Context, to: &mut Writer) {
+        bytes::encode_effect(effect, after, to);
+    }
+
+    fn decode_effect(
+        from: &mut Reader<'_>,
+        after: &Context,
+        dot: Dot,
+        _depth: u32,
+    ) -> Result<SequenceEffect<T>, DecodeError> {
+        bytes::decode_effect(from, after, dot)
     }
 }

@@ -1,7 +1,7 @@
 //! Sets.
 
 use crate::codec::{Reader, Writer};
-use crate::context::Context;
+use crate::context::{Context, Interval};
 use crate::dot::Dot;
 use crate::error::{DecodeError, OperationError};
 use crate::keyed::{Key, KeyWrite, Keyed};
@@ -53,7 +53,7 @@ macro_rules! keyed_store {
             self.0.is_empty()
         }
 
-        fn dots(&self, guide: Option<&Self>, visit: &mut dyn FnMut(Dot)) {
+        fn dots(&self, guide: Option<&Self>, visit: &mut dyn FnMut(Interval)) {
             self.0.visit(guide.map(|guide| &guide.0), visit);
         }
 
@@ -131,6 +131,24 @@ impl Crdt for GSet {
     fn covers(effect: &KeyWrite<Value>, to: &mut Context) {
         Keyed::covers(effect, to);
     }
+
+    fn encode_effect(effect: &KeyWrite<Value>, after: &Context, to: &mut Writer) {
+        Keyed::encode_write(effect, after, to);
+    }
+
+    fn decode_effect(
+        from: &mut Reader<'_>,
+        after: &Context,
+        dot: Dot,
+        _depth: u32,
+    ) -> Result<KeyWrite<Value>, DecodeError> {
+        let write = Keyed::decode_write(from, after, dot)?;
+        if write.present && write.observed.is_empty() {
+            Ok(write)
+        } else {
+            Err(DecodeError::NotCanonical { field: "element" })
+        }
+    }
 }
 
 impl<K: Key> Crdt for OrSet<K> {
@@ -161,6 +179,19 @@ impl<K: Key> Crdt for OrSet<K> {
 
     fn covers(effect: &KeyWrite<K>, to: &mut Context) {
         Keyed::covers(effect, to);
+    }
+
+    fn encode_effect(effect: &KeyWrite<K>, after: &Context, to: &mut Writer) {
+        Keyed::encode_write(effect, after, to);
+    }
+
+    fn decode_effect(
+        from: &mut Reader<'_>,
+        after: &Context,
+        dot: Dot,
+        _depth: u32,
+    ) -> Result<KeyWrite<K>, DecodeError> {
+        Keyed::decode_write(from, after, dot)
     }
 }
 
@@ -220,7 +251,7 @@ impl<K: Key> Store for TwoPhaseSet<K> {
         self.added.is_empty() && self.removed.is_empty()
     }
 
-    fn dots(&self, guide: Option<&Self>, visit: &mut dyn FnMut(Dot)) {
+    fn dots(&self, guide: Option<&Self>, visit: &mut dyn FnMut(Interval)) {
         // A removal names its element on the removed side only, so both sides guide both.
         match guide {
             None => {
@@ -351,6 +382,26 @@ impl<K: Key> Crdt for TwoPhaseSet<K> {
     fn covers(effect: &TwoPhaseEffect<K>, to: &mut Context) {
         let (TwoPhaseEffect::Add(write) | TwoPhaseEffect::Remove(write)) = effect;
         Keyed::covers(write, to);
+    }
+
+    fn encode_effect(effect: &TwoPhaseEffect<K>, after: &Context, to: &mut Writer) {
+        let (TwoPhaseEffect::Add(write) | TwoPhaseEffect::Remove(write)) = effect;
+        Keyed::encode_write(write, after, to);
+    }
+
+    /// An addition observed nothing, a removal what added the element.
+    fn decode_effect(
+        from: &mut Reader<'_>,
+        after: &Context,
+        dot: Dot,
+        _depth: u32,
+    ) -> Result<TwoPhaseEffect<K>, DecodeError> {
+        let write = Keyed::decode_write(from, after, dot)?;
+        match (write.present, write.observed.is_empty()) {
+            (false, _) => Err(DecodeError::NotCanonical { field: "element" }),
+            (true, true) => Ok(TwoPhaseEffect::Add(write)),
+            (true, false) => Ok(TwoPhaseEffect::Remove(write)),
+        }
     }
 }
 

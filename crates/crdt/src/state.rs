@@ -2,8 +2,8 @@
 
 use crate::clock::Stamp;
 use crate::codec::{Reader, Writer};
-use crate::context::{Context, Interval};
-use crate::dot::Replica;
+use crate::context::Context;
+use crate::dot::{Dot, Replica};
 use crate::error::{DecodeError, LimitError, OperationError};
 use crate::store::{Crdt, Join, Mint, Store};
 
@@ -85,28 +85,22 @@ impl<S: Store> State<S> {
     /// # Errors
     /// When a bound on unknown content was reached. The state is unchanged.
     pub fn join(&mut self, other: &Self) -> Result<(), LimitError> {
-        let before = (self.store.has_unknown() || other.store.has_unknown()).then(|| self.store.clone());
         let mut join = Join {
             mine: &self.context,
             theirs: &other.context,
             dropped: 0,
-            exceeded: None,
         };
+        self.store.fits(&other.store, &join)?;
+        let unknown = self.store.has_unknown() || other.store.has_unknown();
         // How many of my dots the other side may have seen die. When the walk along its keys met all of them, the other
         // keys need no look; that makes a delta cheap however large the state is.
         let mut dead = self.context.overlap(&other.context);
-        other.store.dots(None, &mut |dot| {
-            if self.context.contains(dot) {
-                dead = dead.saturating_sub(1);
-            }
+        other.store.dots(None, &mut |dots| {
+            dead = dead.saturating_sub(self.context.overlap_of(dots));
         });
         self.store.join(&other.store, &mut join);
-        if join.dropped != dead || before.is_some() {
+        if join.dropped != dead || unknown {
             self.store.sweep(Some(&other.store), &mut join);
-        }
-        if let (Some(error), Some(before)) = (join.exceeded, before) {
-            self.store = before;
-            return Err(error);
         }
         self.context.join(&other.context);
         Ok(())
@@ -122,7 +116,7 @@ impl<S: Store> State<S> {
     #[must_use]
     pub fn live(&self) -> Context {
         let mut dots = Vec::new();
-        self.store.dots(None, &mut |dot| dots.push(dot));
+        self.store.dots(None, &mut |interval| dots.push(interval));
         dots.into_iter().collect()
     }
 
@@ -145,23 +139,12 @@ impl<S: Store> State<S> {
         let mut doubtful = dead.intersection(&seen.context);
         if !doubtful.is_empty() {
             // Dots that died here and may live there. Look first where this state points, then everywhere.
-            let mut found = Context::new();
-            seen.store.dots(Some(&self.store), &mut |dot| {
-                if doubtful.contains(dot) {
-                    found.insert(dot);
-                }
-            });
+            let found = touched(&seen.store, Some(&self.store), &doubtful);
             doubtful = doubtful.difference(&found);
             context.join(&found);
         }
         if !doubtful.is_empty() {
-            let mut found = Vec::new();
-            seen.store.dots(None, &mut |dot| {
-                if doubtful.contains(dot) {
-                    found.push(dot);
-                }
-            });
-            context.join(&found.into_iter().collect());
+            context.join(&touched(&seen.store, None, &doubtful));
         }
         complete(store, context)
     }
@@ -274,7 +257,30 @@ impl<S: Store> State<S> {
         if !from.is_empty() {
             return Err(DecodeError::Trailing { left: from.left() });
         }
-        Ok(Self { store, context })
+        let state = Self { store, context };
+        state.check_dots()?;
+        Ok(state)
+    }
+
+    /// Invariant S2: no dot is in two places. No history makes it so, and joins would differ between replicas.
+    fn check_dots(&self) -> Result<(), DecodeError> {
+        let mut dots = Vec::new();
+        self.store.dots(None, &mut |interval| dots.push(interval));
+        dots.sort_unstable();
+        for pair in dots.windows(2) {
+            if let [a, b] = pair
+                && a.slot == b.slot
+                && b.first <= a.last
+            {
+                return Err(DecodeError::Dot {
+                    dot: Dot {
+                        slot: b.slot,
+                        counter: b.first,
+                    },
+                });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -330,13 +336,22 @@ impl<S: Crdt> State<S> {
     }
 }
 
-/// Adds the dots of the entries to the context.
-fn complete<S: Store>(store: S, mut context: Context) -> State<S> {
-    store.atoms(&mut |_, dots| {
-        for dot in dots {
-            context.insert_interval(Interval::one(*dot));
+/// Those of the wanted dots that live in the store.
+fn touched<S: Store>(store: &S, guide: Option<&S>, wanted: &Context) -> Context {
+    let mut found = Vec::new();
+    store.dots(guide, &mut |dots| {
+        if wanted.touches(dots) {
+            found.push(dots);
         }
     });
+    found.into_iter().collect::<Context>().intersection(wanted)
+}
+
+/// Adds the dots of the entries to the context.
+fn complete<S: Store>(store: S, mut context: Context) -> State<S> {
+    let mut dots = Vec::new();
+    store.support(&mut |interval| dots.push(interval));
+    context.join(&dots.into_iter().collect());
     State { store, context }
 }
 

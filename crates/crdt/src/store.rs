@@ -17,8 +17,6 @@ pub struct Join<'a> {
     pub theirs: &'a Context,
     /// How many entries were dropped because the other side had removed them.
     pub dropped: u128,
-    /// Set when a bound was reached; the join then has no result.
-    pub exceeded: Option<LimitError>,
 }
 
 /// Live dots and what hangs on them. Only meaningful together with a context that has all of them.
@@ -31,8 +29,21 @@ pub trait Store: Clone + Debug + Default + PartialEq {
     /// Whether there is nothing.
     fn is_bottom(&self) -> bool;
 
-    /// Visits live dots. With a `guide`, only those at the keys that the guide has.
-    fn dots(&self, guide: Option<&Self>, visit: &mut dyn FnMut(Dot));
+    /// Visits live dots, as intervals. With a `guide`, at least those at the keys that the guide has.
+    fn dots(&self, guide: Option<&Self>, visit: &mut dyn FnMut(Interval));
+
+    /// Visits dots that belong into the context of the store's atoms: the live ones, and those of deletions of them.
+    fn support(&self, visit: &mut dyn FnMut(Interval)) {
+        self.dots(None, visit);
+    }
+
+    /// Why the join with another store would be beyond a bound, if it would be.
+    ///
+    /// # Errors
+    /// The bound.
+    fn fits(&self, _theirs: &Self, _join: &Join<'_>) -> Result<(), LimitError> {
+        Ok(())
+    }
 
     /// The join rule, at the keys that `theirs` has.
     fn join(&mut self, theirs: &Self, join: &mut Join<'_>);
@@ -64,7 +75,7 @@ pub trait Store: Clone + Debug + Default + PartialEq {
     fn collect(&mut self, _stable: &Context) {}
 
     /// Visits live dots of which only a later change is known: deletions ahead of what they delete.
-    fn incomplete(&self, _visit: &mut dyn FnMut(Dot)) {}
+    fn incomplete(&self, _visit: &mut dyn FnMut(Interval)) {}
 
     /// Visits live dots whose payload changed by collection, which has no dot of its own.
     fn changed_by_collection(&self, _visit: &mut dyn FnMut(Dot)) {}
@@ -105,6 +116,20 @@ pub trait Crdt: Store {
 
     /// Adds all dots that the effect observed or made: the context of its delta.
     fn covers(effect: &Self::Effect, to: &mut Context);
+
+    /// Appends an effect but for its new dots. `after` is what the origin had seen; it has all other dots.
+    fn encode_effect(effect: &Self::Effect, after: &Context, to: &mut Writer);
+
+    /// Reads an effect whose first new dot is `dot`, which is not in `after`.
+    ///
+    /// # Errors
+    /// When the bytes are not the one encoding of an effect.
+    fn decode_effect(
+        from: &mut Reader<'_>,
+        after: &Context,
+        dot: Dot,
+        depth: u32,
+    ) -> Result<Self::Effect, DecodeError>;
 }
 
 /// Makes new dots for one operation.
@@ -113,6 +138,8 @@ pub struct Mint<'a> {
     replica: Replica,
     context: &'a Context,
     next: u64,
+    /// Maps around what is written.
+    depth: u32,
 }
 
 impl<'a> Mint<'a> {
@@ -123,6 +150,7 @@ impl<'a> Mint<'a> {
             replica,
             context,
             next: context.last_of(replica).saturating_add(1),
+            depth: 0,
         }
     }
 
@@ -130,6 +158,12 @@ impl<'a> Mint<'a> {
     #[must_use]
     pub fn replica(&self) -> Replica {
         self.replica
+    }
+
+    /// Goes into a map; says how many were around it.
+    pub(crate) fn enter(&mut self) -> u32 {
+        self.depth += 1;
+        self.depth - 1
     }
 
     /// The next dot.

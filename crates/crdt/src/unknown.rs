@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use crate::codec::{Reader, Writer};
 use crate::context::Context;
 use crate::error::{DecodeError, LimitError};
-use crate::store::Join;
 
-/// Bodies of one field together.
+/// Fragments of one field together, as they take memory.
 const BYTES_MAX: usize = 1 << 20;
 const LIMIT: LimitError = LimitError {
     what: "content of an unknown type",
@@ -55,12 +54,17 @@ impl Unknown {
         self.absent.join(context);
     }
 
-    pub(crate) fn join(&mut self, theirs: &Self, join: &mut Join<'_>) {
+    pub(crate) fn join(&mut self, theirs: &Self) {
         self.fragments.extend(theirs.fragments.iter().cloned());
         self.absent.join(&theirs.absent);
-        if self.fragments.iter().map(|(_, body)| body.len()).sum::<usize>() > BYTES_MAX {
-            join.exceeded = Some(LIMIT);
+    }
+
+    pub(crate) fn fits(&self, theirs: &Self) -> Result<(), LimitError> {
+        let new = theirs.fragments.difference(&self.fragments);
+        if self.fragments.iter().chain(new).map(size_bytes).sum::<usize>() > BYTES_MAX {
+            return Err(LIMIT);
         }
+        Ok(())
     }
 
     pub(crate) fn encode_body(&self, to: &mut Writer) {
@@ -72,12 +76,20 @@ impl Unknown {
         }
     }
 
-    pub(crate) fn decode_body(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let absent = Context::decode(from)?;
+    /// `context` is that of the message: what a fragment has seen, the whole has seen.
+    pub(crate) fn decode_body(from: &mut Reader<'_>, context: &Context) -> Result<Self, DecodeError> {
+        let seen = |part: Context| {
+            if part.is_subset(context) {
+                Ok(part)
+            } else {
+                Err(DecodeError::UnknownDot { field: "fragment" })
+            }
+        };
+        let absent = seen(Context::decode(from)?)?;
         let count = from.varint("fragments")?;
         let mut fragments = BTreeSet::new();
         for _ in 0..count {
-            let fragment = (Context::decode(from)?, from.block("fragment")?.to_vec());
+            let fragment = (seen(Context::decode(from)?)?, from.block("fragment")?.to_vec());
             if fragments.last().is_some_and(|last| *last >= fragment) {
                 return Err(DecodeError::NotCanonical { field: "fragments" });
             }
@@ -85,4 +97,9 @@ impl Unknown {
         }
         Ok(Self { fragments, absent })
     }
+}
+
+fn size_bytes(fragment: &(Context, Vec<u8>)) -> usize {
+    let (context, body) = fragment;
+    64 + body.len() + std::mem::size_of_val(context.intervals())
 }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::codec::{Reader, Writer, unzigzag, zigzag};
-use crate::error::DecodeError;
+use crate::error::{DecodeError, LimitError, OperationError};
 
 /// Nesting of lists and records.
 pub(crate) const DEPTH_MAX: u32 = 32;
@@ -53,6 +53,35 @@ impl Value {
     pub fn record(fields: impl IntoIterator<Item = (Arc<str>, Value)>) -> Self {
         let sorted: std::collections::BTreeMap<Arc<str>, Value> = fields.into_iter().collect();
         Self::Record(sorted.into_iter().collect())
+    }
+
+    /// Whether every reader takes it.
+    ///
+    /// # Errors
+    /// When it is nested too deep, a record's names do not ascend, or an unknown tag is one that is known.
+    pub fn check(&self) -> Result<(), OperationError> {
+        self.check_at(0)
+    }
+
+    fn check_at(&self, depth: u32) -> Result<(), OperationError> {
+        if depth > DEPTH_MAX {
+            return Err(LimitError {
+                what: "the nesting of a value",
+                limit: u64::from(DEPTH_MAX),
+            }
+            .into());
+        }
+        match self {
+            Self::List(items) => items.iter().try_for_each(|item| item.check_at(depth + 1)),
+            Self::Record(fields) if !fields.is_sorted_by(|a, b| a.0 < b.0) => Err(OperationError::Value {
+                reason: "the names of a record have to ascend; make it with `Value::record`",
+            }),
+            Self::Record(fields) => fields.iter().try_for_each(|field| field.1.check_at(depth + 1)),
+            Self::Unknown { tag, .. } if *tag < FIRST_UNKNOWN => Err(OperationError::Value {
+                reason: "tags below 16 are not for unknown values",
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn tag(&self) -> u64 {

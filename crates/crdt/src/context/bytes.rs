@@ -146,6 +146,36 @@ impl Context {
     }
 }
 
+impl Context {
+    /// Appends dots of this context that ascend, with a bit.
+    pub(crate) fn encode_observed(&self, dots: &[Dot], bit: bool, to: &mut Writer) {
+        to.varint(((dots.len() as u64) << 1) | u64::from(bit));
+        dots.iter().for_each(|dot| self.encode_dot(*dot, false, to));
+    }
+
+    pub(crate) fn decode_observed(&self, from: &mut Reader<'_>) -> Result<(Vec<Dot>, bool), DecodeError> {
+        let head = from.varint("observed")?;
+        let mut dots: Vec<Dot> = Vec::new();
+        for _ in 0..head >> 1 {
+            let (dot, bit) = self.decode_dot(from)?;
+            if bit || dots.last().is_some_and(|last| *last >= dot) {
+                return Err(DecodeError::NotCanonical { field: "observed" });
+            }
+            dots.push(dot);
+        }
+        Ok((dots, head & 1 == 1))
+    }
+
+    /// Reads a part of this context that is not empty.
+    pub(crate) fn decode_part(&self, from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let part = Self::decode(from)?;
+        if part.is_empty() || !part.is_subset(self) {
+            return Err(DecodeError::UnknownDot { field: "observed" });
+        }
+        Ok(part)
+    }
+}
+
 fn encode_single(inc: u64, group: &[Interval], to: &mut Writer) {
     to.varint(inc);
     let mut previous: Option<u64> = None;

@@ -7,9 +7,11 @@ use super::{Engine, ReceiveError, Settings};
 use crate::clock::Clock;
 use crate::context::Context;
 use crate::dot::Replica;
-use crate::error::OperationError;
+use crate::error::{LimitError, OperationError};
 use crate::state::State;
-use crate::store::Crdt;
+use crate::store::{Crdt, Join};
+
+mod bytes;
 
 /// What replicas send each other.
 #[derive(Debug)]
@@ -64,8 +66,8 @@ impl<S: Crdt> OperationEngine<S> {
                     continue;
                 }
                 if after.is_subset(&self.state.context) {
-                    self.accept(&dots, message);
-                    delivered = true;
+                    // What is beyond a bound is left out; it is asked for again.
+                    delivered |= self.accept(&dots, message).is_ok();
                 } else {
                     self.waiting.insert(dots, message);
                 }
@@ -79,12 +81,19 @@ impl<S: Crdt> OperationEngine<S> {
     }
 
     /// Applies an operation whose turn it is.
-    fn accept(&mut self, dots: &Context, message: Arc<OperationMessage<S>>) {
+    fn accept(&mut self, dots: &Context, message: Arc<OperationMessage<S>>) -> Result<(), LimitError> {
         if let OperationMessage::Operation { effect, .. } = message.as_ref() {
+            let join = Join {
+                mine: &self.state.context,
+                theirs: dots,
+                dropped: 0,
+            };
+            self.state.store.fits(&S::fragment(effect), &join)?;
             self.state.effect(effect);
             self.state.context.join(dots);
         }
         self.remember(message);
+        Ok(())
     }
 
     /// What brings the owner of the context up to date.
@@ -162,7 +171,7 @@ impl<S: Crdt> Engine<S> for OperationEngine<S> {
                     return Ok(Vec::new());
                 }
                 if after.is_subset(&self.state.context) {
-                    self.accept(dots, message.clone());
+                    self.accept(dots, message.clone())?;
                     self.deliver();
                 } else if self.waiting.len() < self.settings.buffer_max {
                     // What does not fit is asked for again.

@@ -1,11 +1,11 @@
 //! Bytes of sequences: runs by dot, as long as they go.
 
 use super::run::{Content, Place, Run};
-use super::{Element, NODES_MAX, Sequence};
+use super::{Element, NODES_MAX, Sequence, SequenceEffect};
 use crate::codec::{Reader, Writer};
 use crate::context::Context;
 use crate::dot::Dot;
-use crate::error::DecodeError;
+use crate::error::{DecodeError, OperationError};
 use crate::value::Value;
 
 const FIELD: &str = "run";
@@ -27,6 +27,10 @@ impl Element for Value {
 
     fn decode_run(count: u64, from: &mut Reader<'_>) -> Result<Vec<Self>, DecodeError> {
         (0..count).map(|_| Self::decode(from)).collect()
+    }
+
+    fn check(&self) -> Result<(), OperationError> {
+        Self::check(self)
     }
 }
 
@@ -177,4 +181,65 @@ fn decode_run<T: Element>(from: &mut Reader<'_>, context: &Context) -> Result<Ru
     } else {
         Err(DecodeError::UnknownDot { field: FIELD })
     }
+}
+
+/// A deletion is 0 and the nodes; an insertion has the number of elements, shifted, and where it refers to.
+pub(super) fn encode_effect<T: Element>(effect: &SequenceEffect<T>, after: &Context, to: &mut Writer) {
+    match effect {
+        SequenceEffect::Insert { place, values, .. } => {
+            let left = u64::from(place.left);
+            let parent = u64::from(place.parent.is_some()) << 1;
+            let origin = u64::from(place.right_origin.is_some()) << 2;
+            to.varint(((values.len() as u64) << 3) | left | parent | origin);
+            for dot in [place.parent, place.right_origin].into_iter().flatten() {
+                after.encode_dot(dot, false, to);
+            }
+            T::encode_run(values, to);
+        }
+        SequenceEffect::Delete { nodes, .. } => {
+            to.varint(0);
+            nodes.encode(to);
+        }
+    }
+}
+
+pub(super) fn decode_effect<T: Element>(
+    from: &mut Reader<'_>,
+    after: &Context,
+    dot: Dot,
+) -> Result<SequenceEffect<T>, DecodeError> {
+    let bad = DecodeError::NotCanonical { field: FIELD };
+    let head = from.varint(FIELD)?;
+    if head == 0 {
+        let nodes = after.decode_part(from)?;
+        return Ok(SequenceEffect::Delete { nodes, dot });
+    }
+    let (count, left) = (head >> 3, head & 1 == 1);
+    let last = dot.after(count.saturating_sub(1));
+    let mut refers = |bit: u64| {
+        if head & bit == 0 {
+            return Ok(None);
+        }
+        match after.decode_dot(from)? {
+            (dot, false) => Ok(Some(dot)),
+            (_, true) => Err(bad.clone()),
+        }
+    };
+    let place = Place {
+        level: 0,
+        key: dot,
+        parent: refers(2)?,
+        left,
+        right_origin: refers(4)?,
+    };
+    let stray = place.left && (place.parent.is_none() || place.right_origin.is_some());
+    if count == 0 || count > NODES_MAX || stray || last.incarnation() != dot.incarnation() {
+        return Err(bad);
+    }
+    let values = T::decode_run(count, from)?;
+    Ok(SequenceEffect::Insert {
+        first: dot,
+        place,
+        values,
+    })
 }

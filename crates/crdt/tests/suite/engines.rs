@@ -1,6 +1,10 @@
 //! Every type over every engine: the same history gives the same state, and a bad network only costs time.
 
-use pointsman_crdt::engine::{DeltaEngine, Engine, OperationEngine, Settings, StateEngine};
+use std::sync::Arc;
+
+use pointsman_crdt::engine::{
+    DeltaEngine, DeltaMessage, Engine, OperationEngine, OperationMessage, Settings, StateEngine,
+};
 use pointsman_crdt::{Context, State};
 
 use crate::laws::{for_every_type, replica, seeds};
@@ -8,6 +12,46 @@ use crate::random::Random;
 use crate::sample::Sample;
 
 const REPLICAS: usize = 3;
+
+/// What a link carries are bytes.
+trait Carried: Clone {
+    fn bytes(&self) -> Vec<u8>;
+    fn read(bytes: &[u8]) -> Self;
+
+    fn carry(&self) -> Self {
+        let bytes = self.bytes();
+        let read = Self::read(&bytes);
+        assert_eq!(read.bytes(), bytes, "one encoding");
+        read
+    }
+}
+
+impl<S: Sample> Carried for Arc<State<S>> {
+    fn bytes(&self) -> Vec<u8> {
+        self.encode()
+    }
+    fn read(bytes: &[u8]) -> Self {
+        State::decode(bytes).unwrap().into()
+    }
+}
+
+impl<S: Sample> Carried for Arc<OperationMessage<S>> {
+    fn bytes(&self) -> Vec<u8> {
+        self.encode()
+    }
+    fn read(bytes: &[u8]) -> Self {
+        OperationMessage::decode(bytes).unwrap().into()
+    }
+}
+
+impl<S: Sample> Carried for DeltaMessage<S> {
+    fn bytes(&self) -> Vec<u8> {
+        self.encode()
+    }
+    fn read(bytes: &[u8]) -> Self {
+        Self::decode(bytes).unwrap()
+    }
+}
 
 struct Network<S: Sample, E: Engine<S>> {
     engines: Vec<E>,
@@ -18,7 +62,7 @@ struct Network<S: Sample, E: Engine<S>> {
     store: std::marker::PhantomData<S>,
 }
 
-impl<S: Sample, E: Engine<S>> Network<S, E> {
+impl<S: Sample, E: Engine<S, Message: Carried>> Network<S, E> {
     fn new(buffer_max: usize) -> Self {
         let mut network = Self {
             engines: Vec::new(),
@@ -66,7 +110,7 @@ impl<S: Sample, E: Engine<S>> Network<S, E> {
     fn deliver(&mut self, at: usize) {
         let (from, to, message) = self.flying.remove(at);
         for answer in self.engines[to]
-            .receive(replica(from as u16), &message, 0)
+            .receive(replica(from as u16), &message.carry(), 0)
             .unwrap()
         {
             self.flying.push((to, from, answer));
@@ -97,7 +141,7 @@ impl<S: Sample, E: Engine<S>> Network<S, E> {
 }
 
 /// A history without losses, played over one engine: who does what, who meets whom.
-fn play<S: Sample, E: Engine<S>>(seed: u64) -> Vec<State<S>> {
+fn play<S: Sample, E: Engine<S, Message: Carried>>(seed: u64) -> Vec<State<S>> {
     let mut random = Random::new(seed);
     let mut network = Network::<S, E>::new(64);
     for _ in 0..30 {
@@ -125,7 +169,7 @@ fn same_history<S: Sample>(seeds: std::ops::Range<u64>) {
     }
 }
 
-fn bad_network<S: Sample, E: Engine<S>>(seed: u64, buffer_max: usize) {
+fn bad_network<S: Sample, E: Engine<S, Message: Carried>>(seed: u64, buffer_max: usize) {
     println!("seed {seed} buffer {buffer_max} {}", std::any::type_name::<E>());
     let mut random = Random::new(seed);
     let mut network = Network::<S, E>::new(buffer_max);

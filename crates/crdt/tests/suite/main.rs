@@ -7,6 +7,7 @@
     clippy::string_slice
 )]
 
+mod bounds;
 mod engines;
 mod garbage;
 mod hostile;

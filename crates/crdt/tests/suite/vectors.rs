@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use pointsman_crdt::engine::{Engine, OperationEngine, OperationMessage, Settings};
 use pointsman_crdt::{
     Crdt, DisableWinsFlag, Edge, EnableWinsFlag, GCounter, GSet, GraphOperation, List, LwwRegister, Map,
     MapOperation, MvRegister, Node, Operation, OrGraph, OrSet, PnCounter, Reader, Replica, SequenceOperation,
-    SetOperation, Stamp, State, Text, TwoPhaseGraph, TwoPhaseSet, Value, VisibleSet, Writer,
+    SetOperation, Stamp, State, Store, Text, TwoPhaseGraph, TwoPhaseSet, Value, VisibleSet, Writer,
 };
 
 use crate::random::Random;
@@ -381,6 +382,94 @@ vector_files!(
     list_of_values: List,
     text_of_scalars: Text,
 );
+
+/// Three replicas over the operation engine; messages arrive late and out of order, and wait for what they follow.
+fn operations<S: Sample + Written>(seed: u64) -> String {
+    let mut random = Random::new(seed);
+    let name = S::NAME;
+    let mut lines = format!("{{\"do\":\"restart\",\"type\":\"{name}\"}}\n");
+    let by = |at: usize| Replica::new(at as u16 * 7, 1).unwrap();
+    let start = |at| OperationEngine::<S>::start(Settings::new(by(at), 1), State::new());
+    let mut engines: Vec<_> = (0..3).map(start).collect();
+    let mut flying: Vec<(usize, Vec<u8>)> = Vec::new();
+    for step in 0..40 {
+        let at = random.below(3) as usize;
+        let line = if step < 25 && (random.below(2) == 0 || flying.is_empty()) {
+            let operation = engines[at].state().store.operation(&mut random);
+            let messages = engines[at].update(&operation).unwrap_or_default();
+            let Some(message) = messages.first() else {
+                continue;
+            };
+            let bytes = message.encode();
+            flying.extend((0..3).filter(|to| *to != at).map(|to| (to, bytes.clone())));
+            format!(
+                "\"do\":\"update\",\"replica\":\"{}/1\",\"operation\":{},\"message\":\"{}\"",
+                at * 7,
+                S::write(&operation),
+                hex(&bytes)
+            )
+        } else if flying.is_empty() {
+            break;
+        } else {
+            let (to, bytes) = flying.swap_remove(random.below(flying.len() as u64) as usize);
+            let message = OperationMessage::decode(&bytes).unwrap();
+            engines[to].receive(by(at), &Arc::new(message), 0).unwrap();
+            let state = hex(&engines[to].state().encode());
+            writeln!(
+                lines,
+                "{{\"do\":\"receive\",\"replica\":\"{}/1\",\"message\":\"{}\",\"state\":\"{state}\"}}",
+                to * 7,
+                hex(&bytes)
+            )
+            .unwrap();
+            continue;
+        };
+        let state = hex(&engines[at].state().encode());
+        writeln!(lines, "{{{line},\"state\":\"{state}\"}}").unwrap();
+    }
+    lines
+}
+
+/// Whether every message of a line is the one encoding of what it says.
+fn reads<S: Sample>(line: &str) {
+    let bytes = unhex(field(line, "message"));
+    assert_eq!(OperationMessage::<S>::decode(&bytes).unwrap().encode(), bytes);
+}
+
+#[test]
+fn operation_messages() {
+    macro_rules! all {
+        ($($type:ty),+) => {{
+            let expected = [$(operations::<$type>(5)),+].concat();
+            compare("operations", &expected);
+            let mut kind = String::new();
+            for line in std::fs::read_to_string(path("operations")).unwrap().lines() {
+                if line.contains("\"restart\"") {
+                    kind = field(line, "type").into();
+                }
+                $(if line.contains("\"message\"") && kind == <$type as Store>::NAME {
+                    reads::<$type>(line);
+                })+
+            }
+        }};
+    }
+    all!(
+        GCounter,
+        PnCounter,
+        GSet,
+        TwoPhaseSet,
+        OrSet,
+        LwwRegister,
+        MvRegister,
+        EnableWinsFlag,
+        DisableWinsFlag,
+        Map,
+        TwoPhaseGraph,
+        OrGraph,
+        List,
+        Text
+    );
+}
 
 #[test]
 fn values() {
