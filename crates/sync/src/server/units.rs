@@ -41,7 +41,7 @@ use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 
 pub use arguments::Arguments;
-pub use caller::{Caller, NotSent};
+pub use caller::Caller;
 pub(super) use events::{Events, Published};
 pub(super) use invoke::{invoke, public};
 
