@@ -1,13 +1,18 @@
 //! One replica of the service: sessions, documents, its peers, and the port that the operator steers it by.
 
+pub mod authentication;
 mod control;
 mod documents;
 mod drain;
 mod handshake;
+mod http;
 mod hub;
 mod peers;
 mod port;
+mod service;
 mod session;
+pub mod streams;
+pub mod units;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,6 +25,8 @@ use axum::routing::{any, get};
 use tokio::net::{TcpListener, TcpSocket};
 
 use hub::Hub;
+use service::Service;
+pub use service::{Application, AuthenticationOptions, Limits};
 
 /// An operator repeats its orders every second or so; one that is silent for longer has lost interest or its life.
 pub const ORDER_WITHIN: Duration = Duration::from_secs(30);
@@ -68,6 +75,14 @@ pub struct Options {
     pub handshakes_per_second: Option<u32>,
     /// Sessions at most; more are refused with 503.
     pub sessions_max: usize,
+    /// Where files are kept; in memory when absent.
+    pub data: Option<PathBuf>,
+    /// Who may come in.
+    pub authentication: AuthenticationOptions,
+    /// Origins whose pages may use `/api`; `*` for all. None when empty.
+    pub allow_origins: Vec<String>,
+    /// What a client may use.
+    pub limits: Limits,
 }
 
 impl Options {
@@ -91,6 +106,10 @@ impl Options {
             header_within: Duration::from_secs(5),
             handshakes_per_second: None,
             sessions_max: 10_000,
+            data: None,
+            authentication: AuthenticationOptions::default(),
+            allow_origins: Vec::new(),
+            limits: Limits::default(),
         }
     }
 }
@@ -115,6 +134,22 @@ pub enum StartError {
         address: SocketAddr,
         /// Why.
         source: std::io::Error,
+    },
+    /// The directory of the data cannot be used.
+    #[error("data {} cannot be used: {source}", path.display())]
+    Data {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The keys of tokens cannot be used.
+    #[error("{field} {source}")]
+    Keys {
+        /// Which option.
+        field: &'static str,
+        /// Why.
+        source: authentication::KeyError,
     },
     /// The file of tokens cannot be read.
     #[error("control-token-file {} cannot be read: {source}", file.display())]
@@ -147,22 +182,30 @@ pub struct Server {
 impl Server {
     /// Checks the options, binds the ports and serves.
     pub async fn start(options: Options) -> Result<Self, StartError> {
+        Self::start_with(options, Application::of(Vec::new())).await
+    }
+
+    /// As [`Server::start`], with what an application brings.
+    pub async fn start_with(options: Options, application: Application) -> Result<Self, StartError> {
         check(&options).await?;
+        let service = Service::new(&options, application).await?;
         let (sessions, address) = bind("listen", options.listen).await?;
         let control = match options.control {
             Some(listen) => Some(bind("control", listen).await?),
             None => None,
         };
-        let hub = Arc::new(Hub::new(options));
+        let hub = Arc::new(Hub::with(options, service));
         let router = control::router();
         let upgrade = any(session::upgrade);
         let control_address = if let Some((listener, control_address)) = control {
             hub.serve(listener, router, CONTROL_CONNECTIONS_MAX);
             let router = Router::new().route("/healthz", get(|| async { "ok\n" }));
-            hub.serve(sessions, router.fallback(upgrade), hub.connections_max());
+            let router = router.merge(http::router(&hub)).fallback(upgrade);
+            hub.serve(sessions, router, hub.connections_max());
             control_address
         } else {
-            hub.serve(sessions, router.fallback(upgrade), hub.connections_max());
+            let router = router.merge(http::router(&hub)).fallback(upgrade);
+            hub.serve(sessions, router, hub.connections_max());
             address
         };
         for task in [

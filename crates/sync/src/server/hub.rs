@@ -32,6 +32,7 @@ pub(super) struct Hub {
     pub(super) ended: CancellationToken,
     pub(super) peer_places: Arc<Semaphore>,
     pub(super) counts: Counts,
+    pub(super) service: super::service::Service,
 }
 
 #[derive(Debug, Default)]
@@ -105,8 +106,15 @@ impl Order {
 }
 
 impl Hub {
+    #[cfg(test)]
     pub(super) fn new(options: Options) -> Self {
+        let service = super::service::Service::plain(&options.limits);
+        Self::with(options, service)
+    }
+
+    pub(super) fn with(options: Options, service: super::service::Service) -> Self {
         Self {
+            service,
             options,
             replica: rand::random::<u64>() >> 1,
             documents: Documents::default(),

@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 
 pub use directory::Directory;
 pub use memory::Memory;
-pub(super) use table::{Report, Table, Upload};
+pub(super) use table::{Refusal, Report, Table, Upload};
 
 /// Bytes of a file's name at most.
 pub const NAME_BYTES_MAX: usize = 200;

@@ -12,7 +12,8 @@
 //!         "greeter"
 //!     }
 //!     fn methods(&self) -> &'static [Method] {
-//!         &[Method::new("greet", &["name"])]
+//!         const METHODS: &[Method] = &[Method::new("greet", &["name"])];
+//!         METHODS
 //!     }
 //!     fn call<'a>(
 //!         &'a self,
@@ -231,10 +232,11 @@ impl Unit for System {
     }
 
     fn methods(&self) -> &'static [Method] {
-        &[
+        const METHODS: &[Method] = &[
             Method::new(INTROSPECT, &["units"]).public().whole(),
             Method::new("echo", &["value"]).whole(),
-        ]
+        ];
+        METHODS
     }
 
     fn call<'a>(
@@ -298,7 +300,11 @@ mod tests {
             registry.introspect(names(&asked).as_deref()),
             json!({"chat": {"say": ["text"]}})
         );
-        for asked in [json!(["a", "b"]), json!([["a", "b"]]), json!({"units": ["a", "b"]})] {
+        for asked in [
+            json!(["a", "b"]),
+            json!([["a", "b"]]),
+            json!({"units": ["a", "b"]}),
+        ] {
             assert_eq!(names(&asked), Some(vec!["a", "b"]));
         }
         for asked in [json!([]), json!({}), json!(null), json!([1])] {

@@ -57,7 +57,10 @@ pub struct JsonWebTokens {
 impl std::fmt::Debug for JsonWebTokens {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ids: Vec<_> = self.keys.iter().map(|key| &key.id).collect();
-        formatter.debug_struct("JsonWebTokens").field("ids", &ids).finish()
+        formatter
+            .debug_struct("JsonWebTokens")
+            .field("ids", &ids)
+            .finish()
     }
 }
 
@@ -89,7 +92,10 @@ impl JsonWebTokens {
             .map_err(|error| wrong(format!("give a JSON Web Key Set, {{\"keys\": […]}}: {error}")))?;
         let keys = set.keys.iter().take(KEYS_MAX).filter_map(|jwk| {
             let key = DecodingKey::from_jwk(jwk).ok()?;
-            let named = jwk.common.key_algorithm.and_then(|named| named.to_string().parse().ok());
+            let named = jwk
+                .common
+                .key_algorithm
+                .and_then(|named| named.to_string().parse().ok());
             let algorithms = match named {
                 Some(algorithm) => vec![algorithm],
                 None => algorithms(&key)?,

@@ -73,7 +73,9 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let key = lock(&self.who).key;
         self.hub.service.ledger.detach(key);
-        self.hub.documents.unfollow(std::mem::take(&mut *lock(&self.rooms)));
+        self.hub
+            .documents
+            .unfollow(std::mem::take(&mut *lock(&self.rooms)));
     }
 }
 
@@ -127,7 +129,10 @@ impl Connection {
     /// Asks the task of the socket.
     pub(in crate::server) fn ask(&self, ask: Ask) -> Result<(), Fault> {
         if !self.socket {
-            return Err(Fault::new(400, "this needs a WebSocket; it does not work over HTTP"));
+            return Err(Fault::new(
+                400,
+                "this needs a WebSocket; it does not work over HTTP",
+            ));
         }
         let mut asks = lock(&self.asks);
         if asks.len() >= ASKS_MAX {

@@ -67,6 +67,8 @@ struct Entry {
     sockets: usize,
     left_at: Option<Instant>,
     identity: Option<Arc<Identity>>,
+    /// Somebody has its token on purpose.
+    kept: bool,
     calls: BTreeMap<i64, Record>,
     bytes: usize,
     /// Calls up to this one were answered, and their answers forgotten.
@@ -158,23 +160,25 @@ impl Ledger {
             return;
         };
         entry.sockets = entry.sockets.saturating_sub(1);
-        if entry.sockets == 0 {
+        let empty = entry.identity.is_none() && !entry.kept && entry.calls.is_empty() && entry.forgotten == 0;
+        if entry.sockets == 0 && empty {
+            // One of many that came and went, such as a request over HTTP.
+            entries.sessions.remove(&key);
+        } else if entry.sockets == 0 {
             entry.left_at = Some(now);
             entries.left.push_back((now, key));
         }
         entries.sweep();
     }
 
-    /// Who that session is, when this replica knows it.
-    pub(in crate::server) fn identity(&self, key: Key) -> Option<Arc<Identity>> {
-        let entries = lock(&self.entries);
-        let identity = entries.sessions.get(&key)?.identity.clone()?;
-        (!identity.is_over()).then_some(identity)
-    }
-
     /// True when this replica remembers the session.
     pub(in crate::server) fn knows(&self, key: Key) -> bool {
         lock(&self.entries).sessions.contains_key(&key)
+    }
+
+    /// Remembers a session that has done nothing yet.
+    pub(in crate::server) fn keep(&self, key: Key) {
+        lock(&self.entries).sessions.entry(key).or_default().kept = true;
     }
 
     pub(in crate::server) fn identify(&self, key: Key, identity: Arc<Identity>) {
@@ -242,7 +246,10 @@ impl Ledger {
 }
 
 fn forgotten() -> Fault {
-    Fault::new(410, "the call was answered before, and its answer is no longer kept")
+    Fault::new(
+        410,
+        "the call was answered before, and its answer is no longer kept",
+    )
 }
 
 impl Entry {

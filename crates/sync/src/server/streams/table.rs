@@ -212,7 +212,12 @@ impl Table {
     }
 
     /// A client begins a stream.
-    pub(in crate::server) fn begin(&mut self, id: i64, size: u64, window: Option<u64>) -> Result<(), Refusal> {
+    pub(in crate::server) fn begin(
+        &mut self,
+        id: i64,
+        size: u64,
+        window: Option<u64>,
+    ) -> Result<(), Refusal> {
         if id <= self.last_incoming {
             let text = format!("id: streams count up, the next is above {}", self.last_incoming);
             return Err(refusal(400, text));
@@ -307,7 +312,10 @@ impl Table {
 
     /// A method takes a stream that a client has begun. The second part resolves once it is kept, when all its bytes are
     /// here already.
-    pub(in crate::server) fn take(&mut self, id: i64) -> Result<(Upload, Option<oneshot::Receiver<()>>), Fault> {
+    pub(in crate::server) fn take(
+        &mut self,
+        id: i64,
+    ) -> Result<(Upload, Option<oneshot::Receiver<()>>), Fault> {
         let reports = self.reports();
         let stream = self.incoming.get_mut(&id);
         let Some((stream, pieces)) = stream.and_then(|stream| {
@@ -334,7 +342,12 @@ impl Table {
     }
 
     /// Begins to send a file: its bytes come as reports, no more than the credit allows.
-    pub(in crate::server) fn send(&mut self, blob: Blob, chunk_bytes: usize, credit: usize) -> Result<i64, Fault> {
+    pub(in crate::server) fn send(
+        &mut self,
+        blob: Blob,
+        chunk_bytes: usize,
+        credit: usize,
+    ) -> Result<i64, Fault> {
         if self.outgoing.len() >= STREAMS_MAX {
             let text = format!("at most {STREAMS_MAX} downloads at once");
             return Err(Fault::new(429, text));
@@ -390,8 +403,10 @@ impl Table {
 
     /// Uploads that have lost their sender.
     pub(in crate::server) fn idle(&mut self) -> Vec<i64> {
-        let idle = |stream: &Incoming| stream.waiting == 0 && stream.heard.elapsed() >= IDLE_WITHIN
-            || stream.untaken.is_some() && stream.heard.elapsed() >= IDLE_WITHIN;
+        // What waits for a slow writer is not the sender's fault.
+        let idle = |stream: &Incoming| {
+            (stream.waiting == 0 || stream.untaken.is_some()) && stream.heard.elapsed() >= IDLE_WITHIN
+        };
         let idle = self.incoming.iter().filter(|(_, stream)| idle(stream));
         let ids: Vec<i64> = idle.map(|(id, _)| *id).collect();
         for id in &ids {
@@ -427,7 +442,13 @@ async fn next(reports: &mut Option<Reports>) -> Report {
 }
 
 /// Reads a file and reports it.
-async fn carry(id: i64, mut blob: Blob, chunk_bytes: usize, credit: Arc<Semaphore>, reports: mpsc::Sender<Report>) {
+async fn carry(
+    id: i64,
+    mut blob: Blob,
+    chunk_bytes: usize,
+    credit: Arc<Semaphore>,
+    reports: mpsc::Sender<Report>,
+) {
     let mut left = blob.size;
     while left > 0 {
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(chunk_bytes);

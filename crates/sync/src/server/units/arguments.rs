@@ -77,7 +77,10 @@ mod tests {
             assert_eq!(read(sent).unwrap().into_value(), json!({"a": 1, "b": 2}));
         }
         // An object that has other names is a value.
-        assert_eq!(read(json!([{"c": 1}])).unwrap().into_value(), json!({"a": {"c": 1}}));
+        assert_eq!(
+            read(json!([{"c": 1}])).unwrap().into_value(),
+            json!({"a": {"c": 1}})
+        );
         assert_eq!(read(json!(null)).unwrap().into_value(), json!({}));
         assert_eq!(read(json!([])).unwrap().into_value(), json!({}));
         assert_eq!(read(json!([1, 2, 3])).unwrap_err().status, 400);

@@ -15,10 +15,11 @@ impl Unit for Auth {
     }
 
     fn methods(&self) -> &'static [Method] {
-        &[
+        const METHODS: &[Method] = &[
             Method::new("signin", &["token"]).public(),
             Method::new("restore", &["token"]).public(),
-        ]
+        ];
+        METHODS
     }
 
     fn call<'a>(
@@ -64,6 +65,7 @@ fn restore(caller: &Caller, arguments: &Arguments) -> Result<Value, Fault> {
 
 fn session(caller: &Caller) -> Value {
     let who = caller.connection.who();
+    caller.hub.service.ledger.keep(who.key);
     let subject = caller.identity().map(|identity| identity.subject.clone());
     json!({"token": who.token, "writer": who.key.writer(), "subject": subject})
 }

@@ -22,7 +22,10 @@ pub struct Caller {
 
 impl std::fmt::Debug for Caller {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Caller").field("writer", &self.writer()).finish()
+        formatter
+            .debug_struct("Caller")
+            .field("writer", &self.writer())
+            .finish()
     }
 }
 
@@ -95,7 +98,10 @@ impl Caller {
                 self.connection.identify(Arc::new(identity));
                 Ok(())
             }
-            Ok(None) => Err(Fault::new(501, "no keys are set up (--jwt-key-file, --jwks-file)")),
+            Ok(None) => Err(Fault::new(
+                501,
+                "no keys are set up (--jwt-key-file, --jwks-file)",
+            )),
             Err(error @ AuthenticationError::Refused(_)) => Err(Fault::new(401, error.to_string())),
             Err(error @ AuthenticationError::Unavailable(_)) => Err(Fault::new(503, error.to_string())),
         }

@@ -15,7 +15,8 @@ impl Unit for Chat {
     }
 
     fn methods(&self) -> &'static [Method] {
-        &[Method::new("say", &["text"])]
+        const METHODS: &[Method] = &[Method::new("say", &["text"])];
+        METHODS
     }
 
     fn call<'a>(

@@ -18,7 +18,8 @@ impl Unit for Room {
     }
 
     fn methods(&self) -> &'static [Method] {
-        &[Method::new("join", &["room"])]
+        const METHODS: &[Method] = &[Method::new("join", &["room"])];
+        METHODS
     }
 
     fn call<'a>(
@@ -48,10 +49,11 @@ impl Unit for Counter {
     }
 
     fn methods(&self) -> &'static [Method] {
-        &[
+        const METHODS: &[Method] = &[
             Method::new("set", &["room", "count"]),
             Method::new("get", &["room", "entries"]),
-        ]
+        ];
+        METHODS
     }
 
     fn call<'a>(

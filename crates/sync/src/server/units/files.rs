@@ -20,10 +20,11 @@ impl Unit for Files {
     }
 
     fn methods(&self) -> &'static [Method] {
-        &[
+        const METHODS: &[Method] = &[
             Method::new("upload", &["streamId", "name"]),
             Method::new("download", &["name"]),
-        ]
+        ];
+        METHODS
     }
 
     fn call<'a>(
@@ -45,7 +46,10 @@ impl Unit for Files {
 /// Answers before the bytes come: clients send them once they have the answer.
 async fn upload(caller: &Caller, stream: Option<&Value>, name: &str) -> Result<Value, Fault> {
     let Some(stream) = stream else {
-        return Err(Fault::new(400, "streamId: give the id of a stream that you have begun"));
+        return Err(Fault::new(
+            400,
+            "streamId: give the id of a stream that you have begun",
+        ));
     };
     let upload = caller.take(stream.clone()).await?;
     match caller.blobs().create(name, upload.size).await {

@@ -55,9 +55,9 @@ async fn run(caller: &Caller, target: &str, arguments: Result<Value, Fault>) -> 
 }
 
 /// What a client reads of an outcome: status, 0 for success, and result or `{error}`.
-pub(in crate::server) fn public(outcome: &Result<Value, Fault>) -> (u16, Value) {
+pub(in crate::server) fn public(outcome: Result<Value, Fault>) -> (u16, Value) {
     match outcome {
-        Ok(value) => (0, value.clone()),
+        Ok(value) => (0, value),
         Err(fault) => (fault.status, json!({"error": fault.public_message()})),
     }
 }
