@@ -47,6 +47,10 @@ e2e: ## End to end on the cluster that is up; ONLY=part-of-a-name picks some
 images: ## Build the release binaries and their images, and bring them into the local cluster
 	deploy/images/build --import
 
+.PHONY: interop
+interop: ## Let real clients of others talk to the real service (needs node and npm)
+	tests/interop/run
+
 .PHONY: demo
 demo: cluster-up ## Show it: live clients while versions change under them, on a real cluster
 	@cargo run -q -p pointsman-e2e --bin demo

@@ -56,9 +56,9 @@ pub struct Settings {
     pub part_bytes_max: usize,
     /// Stamps may be so far ahead of the time here, in milliseconds.
     pub skew_max_ms: u64,
-    /// Larger than `last_sequence` of every copy that this process has closed: a copy that is opened again must not make
-    /// dots that it has made before and may have forgotten.
-    pub sequence_floor: u64,
+    /// `last_sequence` of an earlier copy of this document in this process, 0 when there was none. The copy writes only
+    /// once it has that dot back: it must not make dots again, nor forget its own share of counters.
+    pub last_sequence: u64,
 }
 
 /// What is to be done for a copy.
@@ -89,7 +89,9 @@ pub enum Effect {
     Erase,
     /// The state has grown by so much.
     Changed(Arc<State<Map>>),
-    /// All that other members had when this copy was opened is here.
+    /// What the others have is being asked for: reads and writes have to wait until `Ready`, or until `open_anyway`.
+    Opening,
+    /// All that the others had when they were asked is here.
     Ready,
     /// The write with this ticket is acknowledged.
     Done(u64),
@@ -121,6 +123,9 @@ pub enum WriteError {
         /// By so much.
         ahead_ms: u64,
     },
+    /// This process wrote to the document before, and that has not come back yet.
+    #[error("what was written here before is on its way; try again")]
+    NotBack,
     /// Too many wait already.
     #[error("more than {WAITING_MAX} writes wait; try again")]
     Full,
@@ -147,6 +152,24 @@ struct Neighbour {
     silent_ticks: u32,
 }
 
+/// From whom a copy has asked what they have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fetched {
+    Nothing,
+    /// The holder that it follows.
+    Source,
+    /// Every member.
+    All,
+}
+
+/// A delta that a member relies on, at a copy that is no holder.
+#[derive(Clone, Debug)]
+struct Entrusted {
+    from: Replica,
+    id: u64,
+    dots: Context,
+}
+
 #[derive(Clone, Debug)]
 struct Waiting {
     ticket: u64,
@@ -164,9 +187,11 @@ pub struct DocumentCopy {
     neighbours: BTreeMap<Replica, Neighbour>,
     stored: Stored,
     waiting: VecDeque<Waiting>,
+    entrusted: Vec<Entrusted>,
     /// Members that were asked for what they have, until they answer.
     opening: BTreeSet<Replica>,
     ready: bool,
+    fetched: Fetched,
     used: bool,
     closed: bool,
     next_id: u64,
@@ -189,8 +214,10 @@ impl DocumentCopy {
             neighbours: BTreeMap::new(),
             stored: Stored::default(),
             waiting: VecDeque::new(),
+            entrusted: Vec::new(),
             opening: BTreeSet::new(),
             ready: false,
+            fetched: Fetched::Nothing,
             used,
             closed: false,
             next_id: 1,
@@ -201,12 +228,7 @@ impl DocumentCopy {
             copy.stored.found(&copy.document.state().context);
         }
         copy.place();
-        copy.opening = if copy.holds() {
-            // Whoever held it in an earlier view may be any member.
-            copy.others().collect()
-        } else {
-            copy.source().filter(|_| used).into_iter().collect()
-        };
+        copy.fetch();
         copy.contact();
         copy.look_ready();
         copy
@@ -286,10 +308,12 @@ impl DocumentCopy {
         self.used = used;
         if used {
             self.closed = false;
-            self.contact();
         } else {
             self.unfollow(None);
         }
+        self.fetch();
+        self.contact();
+        self.look_ready();
         self.look_leave();
     }
 
@@ -319,6 +343,7 @@ impl DocumentCopy {
         } else if held_before && !self.holds() {
             self.release_unstored();
         }
+        self.fetch();
         self.contact();
         self.settle();
         self.look_ready();
@@ -394,6 +419,35 @@ impl DocumentCopy {
         holders.find(|holder| *holder != me)
     }
 
+    /// Asks for what the others have, when this copy comes to need more than it has asked for.
+    fn fetch(&mut self) {
+        let need = match (self.holds(), self.used) {
+            (true, _) => Fetched::All,
+            (false, true) => Fetched::Source,
+            // It misses changes from now on.
+            (false, false) => Fetched::Nothing,
+        };
+        let before = std::mem::replace(&mut self.fetched, need);
+        if need <= before {
+            return;
+        }
+        let from: Vec<Replica> = if need == Fetched::All {
+            // Whoever held it in an earlier view may be any member.
+            self.others().collect()
+        } else {
+            self.source().into_iter().collect()
+        };
+        for replica in &from {
+            self.neighbour(*replica).met = false;
+        }
+        self.opening = from.into_iter().collect();
+        // A follower that becomes a holder has what its source had, and goes on meanwhile.
+        if before == Fetched::Nothing {
+            self.ready = false;
+            self.effects.push(Effect::Opening);
+        }
+    }
+
     fn look_ready(&mut self) {
         if !self.ready && self.opening.is_empty() {
             self.ready = true;
@@ -429,7 +483,7 @@ impl DocumentCopy {
             self.effects.push(Effect::Erase);
         }
         let follows = self.neighbours.values().any(|neighbour| neighbour.follows);
-        if !self.used && !follows && self.waiting.is_empty() {
+        if !self.used && !follows && self.waiting.is_empty() && self.entrusted.is_empty() {
             self.closed = true;
             self.effects.push(Effect::Close);
         }

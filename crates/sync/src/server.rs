@@ -1,13 +1,18 @@
 //! One replica of the service: sessions, documents, its peers, and the port that the operator steers it by.
 
+pub mod authentication;
 mod control;
 pub mod documents;
 mod drain;
 mod handshake;
+mod http;
 mod hub;
 pub mod peers;
 mod port;
+mod service;
 mod session;
+pub mod streams;
+pub mod units;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,6 +27,8 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 
 use hub::Hub;
+use service::Service;
+pub use service::{Application, AuthenticationOptions, Limits};
 
 use crate::spaces::Spaces;
 use crate::store::{Directory, Memory, Store, StoreError};
@@ -70,8 +77,6 @@ pub struct Options {
     pub moved_within: Duration,
     /// What was lost between replicas is made good this often.
     pub relay_every: Duration,
-    /// Directory in which documents are stored; in memory when absent.
-    pub data: Option<PathBuf>,
     /// Documents that there may be.
     pub spaces: Spaces,
     /// A connection that has sent no request after this long is closed.
@@ -80,6 +85,14 @@ pub struct Options {
     pub handshakes_per_second: Option<u32>,
     /// Sessions at most; more are refused with 503.
     pub sessions_max: usize,
+    /// Directory for documents and files; in memory when absent.
+    pub data: Option<PathBuf>,
+    /// Who may come in.
+    pub authentication: AuthenticationOptions,
+    /// Origins whose pages may use `/api`; `*` for all. None when empty.
+    pub allow_origins: Vec<String>,
+    /// What a client may use.
+    pub limits: Limits,
 }
 
 impl Options {
@@ -100,11 +113,14 @@ impl Options {
             order_within: ORDER_WITHIN,
             moved_within: Duration::from_secs(30),
             relay_every: Duration::from_secs(2),
-            data: None,
             spaces: rooms(COPIES),
             header_within: Duration::from_secs(5),
             handshakes_per_second: None,
             sessions_max: 10_000,
+            data: None,
+            authentication: AuthenticationOptions::default(),
+            allow_origins: Vec::new(),
+            limits: Limits::default(),
         }
     }
 }
@@ -148,6 +164,22 @@ pub enum StartError {
     /// The directory of documents cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The directory of the data cannot be used.
+    #[error("data {} cannot be used: {source}", path.display())]
+    Data {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The keys of tokens cannot be used.
+    #[error("{field} {source}")]
+    Keys {
+        /// Which option.
+        field: &'static str,
+        /// Why.
+        source: authentication::KeyError,
+    },
     /// The file of tokens cannot be read.
     #[error("control-token-file {} cannot be read: {source}", file.display())]
     Tokens {
@@ -179,7 +211,13 @@ pub struct Server {
 impl Server {
     /// Checks the options, binds the ports and serves.
     pub async fn start(options: Options) -> Result<Self, StartError> {
+        Self::start_with(options, Application::of(Vec::new())).await
+    }
+
+    /// As [`Server::start`], with what an application brings.
+    pub async fn start_with(options: Options, application: Application) -> Result<Self, StartError> {
         check(&options).await?;
+        let service = Service::new(&options, application).await?;
         let (sessions, address) = bind("listen", options.listen).await?;
         let control = match options.control {
             Some(listen) => Some(bind("control", listen).await?),
@@ -189,16 +227,18 @@ impl Server {
             Some(path) => Arc::new(Directory::open(path)?),
             None => Arc::new(Memory::default()),
         };
-        let hub = Arc::new(Hub::with_store(options, store));
+        let hub = Arc::new(Hub::with(options, service, store));
         let router = control::router();
         let upgrade = any(session::upgrade);
         let control_address = if let Some((listener, control_address)) = control {
             hub.serve(listener, router, CONTROL_CONNECTIONS_MAX);
             let router = Router::new().route("/healthz", get(|| async { "ok\n" }));
-            hub.serve(sessions, router.fallback(upgrade), hub.connections_max());
+            let router = router.merge(http::router(&hub)).fallback(upgrade);
+            hub.serve(sessions, router, hub.connections_max());
             control_address
         } else {
-            hub.serve(sessions, router.fallback(upgrade), hub.connections_max());
+            let router = router.merge(http::router(&hub)).fallback(upgrade);
+            hub.serve(sessions, router, hub.connections_max());
             address
         };
         let (all_tried, tried) = watch::channel(false);

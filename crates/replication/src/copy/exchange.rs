@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pointsman_crdt::{Digest, Map, Replica, State};
 
-use super::{DocumentCopy, Effect, SENT_MAX};
+use super::{DocumentCopy, Effect, Entrusted, SENT_MAX};
 use crate::message::Message;
 use crate::parts::parts;
 
@@ -18,17 +18,12 @@ impl DocumentCopy {
             self.neighbour(from).silent_ticks = 0;
         }
         match message {
-            Message::Delta { id, state } => {
-                let answer = if self.learn(from, &state, now_ms) {
-                    let stored = self.holds();
-                    Message::Held { id, stored }
-                } else {
-                    Message::Refused { id }
-                };
-                self.send_stored(from, answer);
-            }
+            Message::Delta { id, state } => self.delta(from, id, &state, now_ms),
             Message::Part { state } => {
-                self.learn(from, &state, now_ms);
+                // A copy that leaves learns nothing that it has not been entrusted with, or it would never be done.
+                if !self.leaves() {
+                    self.learn(from, &state, now_ms);
+                }
             }
             Message::Held { id, stored } => {
                 if let Some(dots) = self.neighbour(from).sent.remove(&id)
@@ -63,11 +58,51 @@ impl DocumentCopy {
         self.look_leave();
     }
 
+    /// A delta that somebody relies on. Who takes this copy for a holder while it is none sees other members than it
+    /// does: the copy passes the delta on, and says that it is held once the holders do.
+    fn delta(&mut self, from: Replica, id: u64, delta: &State<Map>, now_ms: u64) {
+        if !self.learn(from, delta, now_ms) {
+            self.send_stored(from, Message::Refused { id });
+            return;
+        }
+        if !self.leaves() {
+            let stored = self.holds();
+            self.send_stored(from, Message::Held { id, stored });
+            return;
+        }
+        let dots = delta.context.clone();
+        if self.entrusted.len() >= SENT_MAX {
+            self.send(from, Message::Refused { id });
+        } else {
+            self.entrusted.push(Entrusted { from, id, dots });
+            self.contact();
+            // A sender that is a holder does not say when it has stored its own write; so it is asked.
+            if self.holders.contains(&from) && self.neighbour(from).asked.is_none() {
+                self.ask(from);
+            }
+        }
+    }
+
+    /// Answers for what was entrusted, once enough holders have it.
+    pub(super) fn settle_entrusted(&mut self) {
+        if self.entrusted.is_empty() {
+            return;
+        }
+        for entrusted in std::mem::take(&mut self.entrusted) {
+            if self.is_held(&entrusted.dots) {
+                let message = Message::Held {
+                    id: entrusted.id,
+                    stored: true,
+                };
+                self.send(entrusted.from, message);
+            } else if self.view.has(entrusted.from) {
+                self.entrusted.push(entrusted);
+            }
+        }
+    }
+
     /// Joins what a member sent; `false` when it may not be joined now.
     fn learn(&mut self, from: Replica, delta: &State<Map>, now_ms: u64) -> bool {
-        if self.leaves() {
-            return false;
-        }
         let grown = delta.difference(self.document.state());
         if grown.is_bottom() {
             return true;
@@ -169,11 +204,13 @@ impl DocumentCopy {
     /// Sends a change to all that are to hear of it. A member that was not met yet gets it with the exchange. Holders
     /// hear of every change from whoever made it, so what a member sent goes on to followers only.
     pub(super) fn spread(&mut self, delta: &Arc<State<Map>>, from: Option<Replica>) {
+        let leaves = self.leaves();
         let to: Vec<Replica> = self
             .neighbours
             .iter()
             .filter(|(replica, neighbour)| {
-                let holder = from.is_none() && neighbour.met && self.holders.contains(*replica);
+                let mine = from.is_none() || leaves;
+                let holder = mine && neighbour.met && self.holders.contains(*replica);
                 Some(**replica) != from && (holder || neighbour.follows)
             })
             .map(|(replica, _)| *replica)

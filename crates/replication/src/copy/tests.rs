@@ -1,4 +1,4 @@
-use pointsman_crdt::{MapOperation, Operation, SetOperation, Value};
+use pointsman_crdt::{Document, MapOperation, Operation, SetOperation, Value};
 
 use super::*;
 use crate::view::tests::{replica, view};
@@ -11,7 +11,7 @@ fn settings(me: u16) -> Settings {
         copies: Copies::Everywhere,
         part_bytes_max: 10_000,
         skew_max_ms: 1_000,
-        sequence_floor: 0,
+        last_sequence: 0,
     }
 }
 
@@ -231,9 +231,9 @@ fn a_stamp_from_the_future_is_refused_and_changes_nothing() {
 
 #[test]
 fn a_copy_that_is_opened_again_makes_new_dots() {
-    let open = |sequence_floor| {
+    let open = |last_sequence| {
         let settings = Settings {
-            sequence_floor,
+            last_sequence,
             ..settings(0)
         };
         DocumentCopy::open(settings, None, view(&[0]), true)
@@ -241,7 +241,7 @@ fn a_copy_that_is_opened_again_makes_new_dots() {
     let mut copy = open(0);
     let first = copy.operate(1, &add("x")).unwrap().unwrap();
     assert_eq!(copy.last_sequence(), 1);
-    let mut again = open(copy.last_sequence() + 1);
+    let mut again = open(copy.last_sequence());
     let second = again.operate(1, &add("y")).unwrap().unwrap();
     assert!(first.context.intersection(&second.context).is_empty());
     assert_eq!(again.last_sequence(), 3);
@@ -250,4 +250,101 @@ fn a_copy_that_is_opened_again_makes_new_dots() {
     let removal = MapOperation::Remove { name: "other".into() };
     assert!(again.operate(2, &removal).is_err());
     assert!(again.state().is_bottom());
+}
+
+/// A share of a counter goes on from where it was, so the copy has to have it.
+#[test]
+fn a_copy_that_is_opened_again_writes_once_it_has_back_what_it_wrote() {
+    let increment = MapOperation::Update {
+        name: "count".into(),
+        operation: Box::new(Operation::GCounter(1)),
+    };
+    let mut pair = Pair::open(0);
+    pair.run(None);
+    pair.copies[0].operate(1, &increment).unwrap();
+    pair.run(None);
+    let settings = Settings {
+        last_sequence: pair.copies[0].last_sequence(),
+        ..settings(0)
+    };
+    pair.copies[1].lost(replica(0));
+    pair.copies[0] = DocumentCopy::open(settings, None, view(&[0, 1]), true);
+    pair.copies[0].open_anyway();
+    assert_eq!(pair.copies[0].operate(2, &increment), Err(WriteError::NotBack));
+    pair.run(None);
+    pair.copies[0].operate(3, &increment).unwrap();
+    pair.run(None);
+    let schema = Schema::new([("count", "g-counter")]).unwrap();
+    let document = Document::with_state(schema, pair.copies[1].state().clone());
+    assert_eq!(document.to_json()["count"], 2);
+}
+
+#[test]
+fn who_is_no_holder_passes_on_what_it_is_entrusted_with_and_answers_when_it_is_held() {
+    let settings = Settings {
+        copies: Copies::Placed(1),
+        ..settings(0)
+    };
+    // Of these two the document is 1's; the sender sees 0 alone.
+    let holder = crate::holders("a", Copies::Placed(1), &view(&[0, 1]))[0].replica;
+    let (me, from) = (replica(1 - holder.slot()), replica(7));
+    let members = view(&[0, 1, 7]);
+    let mut copy = DocumentCopy::open(Settings { me, ..settings }, None, members, false);
+    let holder = copy.holders[0];
+    let mut writer = State::<Map>::new();
+    let state = Arc::new(writer.update(from, &add("x")).unwrap().unwrap());
+    copy.receive(
+        from,
+        Message::Delta {
+            id: 5,
+            state: state.clone(),
+        },
+        0,
+    );
+    let asked = copy.take_effects().into_iter().find_map(|effect| match effect {
+        Effect::Send {
+            to,
+            message: Message::Digest { id, .. },
+        } if to == holder => Some(id),
+        Effect::Send {
+            message: Message::Held { .. },
+            ..
+        } => panic!("nobody holds it"),
+        _ => None,
+    });
+    let (id, digest) = (asked.unwrap(), pointsman_crdt::Digest::default());
+    copy.receive(
+        holder,
+        Message::Filled {
+            id,
+            digest,
+            stored: true,
+        },
+        0,
+    );
+    let sent = copy.take_effects().into_iter().find_map(|effect| match effect {
+        Effect::Send {
+            to,
+            message: Message::Delta { id, .. },
+        } if to == holder => Some(id),
+        _ => None,
+    });
+    copy.receive(
+        holder,
+        Message::Held {
+            id: sent.unwrap(),
+            stored: true,
+        },
+        0,
+    );
+    let effects = copy.take_effects();
+    let held = Message::Held { id: 5, stored: true };
+    assert!(
+        effects.contains(&Effect::Send {
+            to: from,
+            message: held
+        }),
+        "{effects:?}"
+    );
+    assert!(copy.is_closed());
 }

@@ -18,7 +18,7 @@ impl DocumentCopy {
         operation: &MapOperation,
     ) -> Result<Option<Arc<State<Map>>>, WriteError> {
         self.room()?;
-        let marker = self.marker();
+        let marker = self.marker()?;
         if let Some(marker) = marker {
             self.document.state_mut().context.insert(marker);
         }
@@ -114,12 +114,21 @@ impl DocumentCopy {
         last.map_or(0, |interval| interval.last & SEQUENCE_MASK)
     }
 
-    /// A dot without effect that lifts this replica's sequence over the floor.
-    fn marker(&self) -> Option<Dot> {
-        let floor = self.settings.sequence_floor;
-        (floor > self.last_sequence())
-            .then(|| self.settings.me.dot(floor))
-            .flatten()
+    /// A dot without effect that goes on after what an earlier copy here made, when that is lost everywhere.
+    fn marker(&self) -> Result<Option<Dot>, WriteError> {
+        let last = self.settings.last_sequence;
+        let back = |dot: Dot| self.document.state().context.contains(dot);
+        if last == 0 || self.last_sequence() > last || self.settings.me.dot(last).is_none_or(back) {
+            return Ok(None);
+        }
+        let me = self.settings.me;
+        let mut others = self.holders.iter().filter(|holder| **holder != me);
+        let lost = others.all(|holder| self.neighbours.get(holder).is_some_and(|neighbour| neighbour.met));
+        if lost {
+            Ok(me.dot(last.saturating_add(1)))
+        } else {
+            Err(WriteError::NotBack)
+        }
     }
 
     fn room(&self) -> Result<(), WriteError> {
@@ -152,25 +161,26 @@ impl DocumentCopy {
 
     /// Acknowledges what enough holders have: two where there are two members.
     pub(super) fn settle(&mut self) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        let need = (self.holders.len() + self.view.absent()).min(2);
-        let holds = self.holds();
-        let (stored, neighbours, holders) = (&self.stored, &self.neighbours, &self.holders);
-        let effects = &mut self.effects;
-        self.waiting.retain(|waiting| {
-            let here = usize::from(holds && stored.has(&waiting.dots));
-            let there = holders
-                .iter()
-                .filter_map(|holder| neighbours.get(holder))
-                .filter(|neighbour| waiting.dots.is_subset(&neighbour.held))
-                .count();
-            let done = here + there >= need;
-            if done {
-                effects.push(Effect::Done(waiting.ticket));
+        self.settle_entrusted();
+        for waiting in std::mem::take(&mut self.waiting) {
+            if self.is_held(&waiting.dots) {
+                self.effects.push(Effect::Done(waiting.ticket));
+            } else {
+                self.waiting.push_back(waiting);
             }
-            !done
-        });
+        }
+    }
+
+    /// Whether enough holders have stored the dots.
+    pub(super) fn is_held(&self, dots: &Context) -> bool {
+        let need = (self.holders.len() + self.view.absent()).min(2);
+        let here = usize::from(self.holds() && self.stored.has(dots));
+        let there = self
+            .holders
+            .iter()
+            .filter_map(|holder| self.neighbours.get(holder))
+            .filter(|neighbour| dots.is_subset(&neighbour.held))
+            .count();
+        here + there >= need
     }
 }

@@ -48,7 +48,7 @@ pub struct Node {
     pub copies_wanted: Copies,
     pub used: BTreeSet<&'static str>,
     opened: u64,
-    sequence_floor: u64,
+    last: BTreeMap<&'static str, u64>,
 }
 
 impl Node {
@@ -66,7 +66,7 @@ impl Node {
             copies_wanted,
             used: BTreeSet::new(),
             opened: 0,
-            sequence_floor: 0,
+            last: BTreeMap::new(),
         };
         for name in node.disk.names() {
             node.copy(name);
@@ -97,7 +97,7 @@ impl Node {
                 copies: self.copies_wanted,
                 part_bytes_max: 400,
                 skew_max_ms: 600_000,
-                sequence_floor: self.sequence_floor,
+                last_sequence: self.last.get(name).copied().unwrap_or(0),
             };
             let used = self.used.contains(name);
             let copy = DocumentCopy::open(settings, self.disk.load(name), self.view(), used);
@@ -112,7 +112,8 @@ impl Node {
         if self.copies.get(name).is_some_and(|(_, copy)| copy.is_closed())
             && let Some((_, copy)) = self.copies.remove(name)
         {
-            self.sequence_floor = self.sequence_floor.max(copy.last_sequence() + 1);
+            let last = self.last.entry(name).or_default();
+            *last = (*last).max(copy.last_sequence());
         }
     }
 

@@ -215,7 +215,7 @@ impl<'a> World<'a> {
                             }
                             closed.push(*name);
                         }
-                        Effect::Changed(_) | Effect::Ready => {}
+                        Effect::Changed(_) | Effect::Opening | Effect::Ready => {}
                     }
                 }
             }

@@ -20,6 +20,7 @@ pub use self::counters::{ROOM_BYTES_MAX, room_name};
 use self::owner::{Ask, Owner};
 use super::hub::lock;
 use super::peers::{Around, Peers};
+use super::units::Fault;
 use crate::spaces::{NameError, Spaces};
 use crate::store::Store;
 
@@ -51,6 +52,12 @@ pub enum DocumentError {
     /// Too much at once, or the replica ends.
     #[error("the document is busy; try again")]
     Busy,
+}
+
+impl From<DocumentError> for Fault {
+    fn from(error: DocumentError) -> Self {
+        Self::new(error.status(), error.to_string())
+    }
 }
 
 impl DocumentError {
@@ -107,8 +114,8 @@ pub struct Documents {
     pub(super) around: watch::Receiver<Option<Around>>,
     open: Mutex<BTreeMap<Arc<str>, Open>>,
     opened: AtomicU64,
-    /// No copy of this process has made a dot with a larger sequence.
-    sequence: AtomicU64,
+    /// The last sequence that this process used in each document that it wrote to; a copy goes on after it.
+    written: Mutex<BTreeMap<Arc<str>, u64>>,
 }
 
 #[derive(Debug)]
@@ -126,7 +133,7 @@ impl Documents {
             peers,
             open: Mutex::default(),
             opened: AtomicU64::new(1),
-            sequence: AtomicU64::new(0),
+            written: Mutex::default(),
         })
     }
 
@@ -323,15 +330,18 @@ impl Documents {
         }
     }
 
-    fn sequence_floor(&self) -> u64 {
-        match self.sequence.load(Ordering::Relaxed) {
-            0 => 0,
-            used => used.saturating_add(1),
-        }
+    fn last_sequence(&self, name: &str) -> u64 {
+        lock(&self.written).get(name).copied().unwrap_or(0)
     }
 
-    fn used_sequence(&self, sequence: u64) {
-        self.sequence.fetch_max(sequence, Ordering::Relaxed);
+    fn wrote(&self, name: &Arc<str>, sequence: u64) {
+        let mut written = lock(&self.written);
+        match written.get_mut(name) {
+            Some(last) => *last = sequence.max(*last),
+            None => {
+                written.insert(Arc::clone(name), sequence);
+            }
+        }
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) struct Hub {
     pub(super) ended: CancellationToken,
     pub(super) peer_places: Arc<Semaphore>,
     pub(super) counts: Counts,
+    pub(super) service: super::service::Service,
 }
 
 #[derive(Debug, Default)]
@@ -111,14 +112,16 @@ impl Hub {
     /// With documents that are kept in memory.
     #[cfg(test)]
     pub(super) fn new(options: Options) -> Self {
-        Self::with_store(options, Arc::new(crate::store::Memory::default()))
+        let service = super::service::Service::plain(&options.limits);
+        Self::with(options, service, Arc::new(crate::store::Memory::default()))
     }
 
-    pub(super) fn with_store(options: Options, store: Arc<dyn Store>) -> Self {
+    pub(super) fn with(options: Options, service: super::service::Service, store: Arc<dyn Store>) -> Self {
         let replica = rand::random::<u64>() >> 1;
         let peers = Peers::new(replica);
         let documents = Documents::new(options.spaces.clone(), store, Arc::clone(&peers));
         Self {
+            service,
             options,
             replica,
             documents,

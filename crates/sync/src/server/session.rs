@@ -1,250 +1,298 @@
 //! One session: a task that owns its socket.
+//!
+//! Calls of a session run one after the other, and everything else goes on meanwhile: the task polls the call that runs
+//! beside the socket, streams, events and orders.
 
 mod calls;
+mod connection;
+mod ledger;
+mod packets;
+mod upgrade;
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use axum::extract::{Query, Request, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::{SinkExt as _, StreamExt as _};
-use pointsman_wire::{DecodeError, Packet, SUBPROTOCOL};
-use serde::Deserialize;
+use pointsman_wire::{Codec, Dialect, Frame, Packet};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 
-use super::handshake::{Socket, switch};
-use super::hub::{Hub, Told};
+use super::handshake::Socket;
+use super::hub::{Hub, Told, lock};
+use super::streams::Table;
+use super::units::Published;
+use calls::{Finished, Job};
+pub(super) use connection::{Ask, Connection, Who};
+pub(super) use ledger::{Key, Ledger};
+pub(super) use upgrade::{Parameters, identify, is_token, shown, status, upgrade};
 
 /// Changed values are sent at most this often.
 const CHANGES_EVERY: Duration = Duration::from_millis(100);
 /// A socket that takes nothing for this long is dropped.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// Uploads and identities are looked after this often.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// A client that is silent for so long is asked whether it is there.
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// A client that is silent for so long is gone, whatever TCP says.
 const SILENT_WITHIN: Duration = Duration::from_secs(90);
-const TOKEN_BYTES_MAX: usize = 64;
 
-#[derive(Deserialize)]
-pub(super) struct Parameters {
-    token: Option<String>,
+/// Why a session ended.
+enum End {
+    Gone,
+    Close(CloseCode, Cow<'static, str>),
 }
 
-/// A handshake until it is greeted; counted as failed when it never is.
-struct Handshake(Arc<Hub>, bool);
-
-impl Handshake {
-    fn begin(hub: &Arc<Hub>) -> Self {
-        hub.counts.handshakes.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(hub), false)
-    }
-
-    fn greeted(mut self) {
-        self.1 = true;
-    }
+fn close(code: CloseCode, reason: impl Into<Cow<'static, str>>) -> End {
+    End::Close(code, reason.into())
 }
 
-impl Drop for Handshake {
-    fn drop(&mut self) {
-        self.0.counts.handshakes.fetch_sub(1, Ordering::Relaxed);
-        if !self.1 {
-            self.0.counts.handshakes_failed.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+/// What somebody who has not signed in may still use.
+struct Stranger {
+    until: Instant,
+    bytes_left: usize,
 }
 
-pub(super) async fn upgrade(
-    State(hub): State<Arc<Hub>>,
-    Query(parameters): Query<Parameters>,
-    request: Request,
-) -> Response {
-    let handshake = Handshake::begin(&hub);
-    let Some((id, told)) = hub.open_session() else {
-        let text = "no more sessions here; try again\n";
-        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
-    };
-    let guard = Open {
-        hub: Arc::clone(&hub),
-        id,
-    };
-    let token = parameters.token.filter(|token| is_token(token));
-    let ended = hub.ended.clone();
-    switch(request, SUBPROTOCOL, ended, move |socket| async move {
-        if let Some(socket) = socket {
-            let session = Session::new(Arc::clone(&guard.hub), socket, token);
-            session.run(told, handshake).await;
-        }
-        drop(guard);
-    })
-}
-
-/// Tokens go into URLs as they are.
-fn is_token(text: &str) -> bool {
-    (1..=TOKEN_BYTES_MAX).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-}
-
-/// Counts the session until it is dropped, wherever its task ends.
-struct Open {
-    hub: Arc<Hub>,
-    id: u64,
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.hub.close_session(self.id);
-    }
+/// A session that is to go.
+struct Leaving {
+    next: String,
+    until: Instant,
 }
 
 struct Session {
     hub: Arc<Hub>,
     socket: Socket,
-    /// Whoever shows it is the same writer.
-    token: String,
-    /// Name of the writer in documents, which everybody may read; so it must not tell the token.
-    writer: String,
+    codec: Codec,
+    connection: Arc<Connection>,
     resumed: bool,
+    last_call: i64,
     sequence: u64,
-    rooms: BTreeMap<String, watch::Receiver<u64>>,
+    events: broadcast::Receiver<Arc<Published>>,
+    streams: Table,
+    jobs: VecDeque<Job>,
+    running: Option<BoxFuture<'static, Finished>>,
+    heard: Instant,
+    asked_at: Instant,
+    leaving: Option<Leaving>,
+    /// While somebody has to sign in and has not.
+    stranger: Option<Stranger>,
 }
 
-/// Why a session ended.
-enum End {
-    Gone,
-    Close(CloseCode, &'static str),
-}
+/// A call that outlives its socket, so that it is not left half done.
+pub(super) type Leftover = BoxFuture<'static, ()>;
 
 impl Session {
-    fn new(hub: Arc<Hub>, socket: Socket, shown: Option<String>) -> Self {
-        let resumed = shown.is_some();
-        let token = shown.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
-        let digest = Sha256::digest(token.as_bytes());
-        let writer = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Self {
+    fn new(socket: Socket, codec: Codec, connection: Arc<Connection>, hub: Arc<Hub>) -> Self {
+        let now = Instant::now();
+        let events = hub.service.events.subscribe();
+        let mut session = Self {
             hub,
             socket,
-            token,
-            writer,
-            resumed,
+            codec,
+            connection,
+            resumed: false,
+            last_call: 0,
             sequence: 0,
-            rooms: BTreeMap::new(),
-        }
+            events,
+            streams: Table::default(),
+            jobs: VecDeque::new(),
+            running: None,
+            heard: now,
+            asked_at: now,
+            leaving: None,
+            stranger: None,
+        };
+        session.look_who();
+        session
     }
 
-    async fn run(mut self, mut told: mpsc::Receiver<Told>, handshake: Handshake) {
+    fn binary(&self) -> bool {
+        self.codec.dialect() == Some(Dialect::Binary)
+    }
+
+    async fn run(
+        mut self,
+        told: &mut mpsc::Receiver<Told>,
+        handshake: upgrade::Handshake,
+    ) -> Option<Leftover> {
         let end = match self.greet().await {
             Ok(()) => {
                 handshake.greeted();
-                self.serve(&mut told).await
+                self.serve(told).await
             }
             Err(end) => end,
         };
         if let End::Close(code, reason) = end {
-            let reason = reason.into();
+            let reason = reason.as_ref().into();
             let close = self.socket.close(Some(CloseFrame { code, reason }));
             let _ = tokio::time::timeout(WRITE_WITHIN, close).await;
         }
+        let (running, connection) = (self.running.take()?, Arc::clone(&self.connection));
+        Some(Box::pin(async move {
+            running.await;
+            drop(connection);
+        }))
     }
 
+    /// Clients of Metacom expect nothing before they ask.
     async fn greet(&mut self) -> Result<(), End> {
+        if !self.binary() {
+            return Ok(());
+        }
+        let who = self.connection.who();
         let greeting = json!({
             "revision": self.hub.options.revision, "replica": self.hub.replica.to_string(),
-            "token": self.token, "writer": self.writer, "resumed": self.resumed,
+            "token": who.token, "writer": who.key.writer(), "resumed": self.resumed, "lastCall": self.last_call,
         });
-        self.event("session/greeting", &greeting).await
+        self.event("session/greeting", Bytes::from(greeting.to_string()))
+            .await
     }
 
     async fn serve(&mut self, told: &mut mpsc::Receiver<Told>) -> End {
         let mut changes = tokio::time::interval(CHANGES_EVERY);
         changes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut pings = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
-        let mut heard = Instant::now();
-        let mut leave_at: Option<Instant> = None;
+        let mut looks = tokio::time::interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
         loop {
+            self.start_next();
+            let follows = !lock(&self.connection.rooms).is_empty();
+            let reads = self.streams.has_room();
+            let deadline = self.deadline();
             let step = tokio::select! {
-                message = self.socket.next() => {
-                    heard = Instant::now();
-                    self.message(message).await
-                }
-                order = told.recv() => match order {
-                    Some(Told::Move { next }) => {
-                        leave_at = Some(Instant::now() + self.hub.options.moved_within);
-                        let token = self.token.clone();
-                        self.send(&Packet::Drain { delay_ms: 0, next, token, slot: 0 }).await
-                    }
-                    Some(Told::Close) => Err(End::Close(CloseCode::Restart, "this replica ends: make a new connection")),
-                    Some(Told::Cut) | None => Err(End::Gone),
-                },
-                _ = changes.tick(), if !self.rooms.is_empty() => self.changes().await,
-                _ = pings.tick() => match heard.elapsed() {
-                    silent if silent >= SILENT_WITHIN => Err(End::Gone),
-                    silent if silent >= PING_EVERY => self.send(&Packet::Ping { seen: 0 }).await,
-                    _ => Ok(()),
-                },
-                () = until(leave_at) => Err(End::Close(CloseCode::Restart, "moved: make a new connection")),
+                message = self.socket.next(), if reads => self.message(message).await,
+                order = told.recv() => self.order(order).await,
+                finished = run(&mut self.running) => self.finished(finished).await,
+                () = self.connection.asked.notified() => self.asks().await,
+                report = self.streams.report() => self.report(report).await,
+                event = self.events.recv() => self.publish(event).await,
+                _ = changes.tick(), if follows => self.changes().await,
+                _ = looks.tick() => self.look().await,
+                () = until(deadline) => Err(self.late()),
             };
-            if let Err(end) = step {
+            if let Err(end) = step.and_then(|()| self.left()) {
                 return end;
             }
         }
     }
 
-    async fn message(&mut self, message: Option<Result<Message, SocketError>>) -> Result<(), End> {
-        let bytes = match message {
-            Some(Ok(Message::Binary(bytes))) => bytes,
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(()),
-            Some(Ok(Message::Text(_) | Message::Frame(_))) => {
-                let reason = "packets of this dialect are binary";
-                return Err(End::Close(CloseCode::Unsupported, reason));
+    // === orders and time ===
+
+    async fn order(&mut self, order: Option<Told>) -> Result<(), End> {
+        match order {
+            Some(Told::Move { next }) => {
+                let until = Instant::now() + self.hub.options.moved_within;
+                self.leaving = Some(Leaving {
+                    next: next.clone(),
+                    until,
+                });
+                if !self.binary() {
+                    return Ok(());
+                }
+                let token = self.connection.who().token;
+                let (delay_ms, slot) = (0, 0);
+                self.send(&Packet::Drain {
+                    delay_ms,
+                    next,
+                    token,
+                    slot,
+                })
+                .await
             }
-            Some(Err(SocketError::Capacity(_))) => {
-                return Err(End::Close(CloseCode::Size, "packet is too large"));
-            }
-            Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(End::Gone),
-        };
-        match Packet::decode(&bytes) {
-            Ok(Packet::Call { id, method, payload }) => {
-                let (status, value) = self.call(&method, &payload).await;
-                self.answer(id, status, &value).await
-            }
-            Ok(Packet::Ping { .. }) => self.send(&Packet::Pong { seen: 0 }).await,
-            Ok(_) | Err(DecodeError::Kind { .. }) => Ok(()),
-            Err(_) => Err(End::Close(CloseCode::Protocol, "packet is malformed")),
+            Some(Told::Close) => Err(close(
+                CloseCode::Restart,
+                "this replica ends: make a new connection",
+            )),
+            Some(Told::Cut) | None => Err(End::Gone),
         }
     }
 
-    async fn answer(&mut self, id: i64, status: u64, value: &Value) -> Result<(), End> {
-        let packet = |status, value: &Value| Packet::Callback {
-            id,
-            status,
-            payload: Bytes::from(value.to_string()),
-        };
-        let mut bytes = packet(status, value).encode();
-        if bytes.is_err() {
-            let error = json!({"error": "the answer does not fit into one packet; ask for less"});
-            bytes = packet(413, &error).encode();
-        }
-        match bytes {
-            Ok(bytes) => self.write(bytes).await,
-            Err(_) => Err(End::Close(CloseCode::Size, "answer is too large")),
+    /// A client that knows no DRAIN is closed when nothing is on its way; it comes back by itself.
+    fn left(&self) -> Result<(), End> {
+        match &self.leaving {
+            Some(leaving) if !self.binary() && !self.busy() => Err(close(
+                CloseCode::Restart,
+                json!({"in": 0, "to": leaving.next}).to_string(),
+            )),
+            _ => Ok(()),
         }
     }
+
+    fn busy(&self) -> bool {
+        self.running.is_some() || !self.jobs.is_empty() || self.streams.open() > 0
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let leaving = self.leaving.as_ref().map(|leaving| leaving.until);
+        let stranger = self.stranger.as_ref().map(|stranger| stranger.until);
+        leaving.into_iter().chain(stranger).min()
+    }
+
+    fn late(&self) -> End {
+        if self
+            .leaving
+            .as_ref()
+            .is_some_and(|leaving| leaving.until <= Instant::now())
+        {
+            return close(CloseCode::Restart, "moved: make a new connection");
+        }
+        self.unknown()
+    }
+
+    fn unknown(&self) -> End {
+        self.hub
+            .service
+            .counts
+            .strangers_closed
+            .fetch_add(1, Ordering::Relaxed);
+        close(CloseCode::Policy, "sign in: auth/signin {token}")
+    }
+
+    /// Tells whether somebody has to sign in.
+    fn look_who(&mut self) {
+        if !self.hub.options.authentication.required || self.connection.identity().is_some() {
+            self.stranger = None;
+        } else if self.stranger.is_none() {
+            let limits = &self.hub.options.limits;
+            self.stranger = Some(Stranger {
+                until: Instant::now() + limits.unauthenticated_within,
+                bytes_left: limits.unauthenticated_bytes_max,
+            });
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), End> {
+        self.look_who();
+        for id in self.streams.idle() {
+            self.abort(id, 408, "nothing came for a while").await?;
+        }
+        let silent = self.heard.elapsed();
+        if silent >= SILENT_WITHIN {
+            return Err(End::Gone);
+        }
+        if silent < PING_EVERY || self.asked_at.elapsed() < PING_EVERY {
+            return Ok(());
+        }
+        self.asked_at = Instant::now();
+        if self.binary() {
+            self.send(&Packet::Ping { seen: 0 }).await
+        } else {
+            // Every WebSocket answers this one, whatever its program knows.
+            self.write(Message::Ping(Bytes::new())).await
+        }
+    }
+
+    // === what goes out ===
 
     async fn changes(&mut self) -> Result<(), End> {
-        let changed: Vec<String> = self
-            .rooms
+        let changed: Vec<String> = lock(&self.connection.rooms)
             .iter_mut()
             .filter(|(_, changes)| changes.has_changed().unwrap_or(false))
             .map(|(room, changes)| {
@@ -258,14 +306,36 @@ impl Session {
                 continue;
             };
             let change = json!({"room": room, "value": value});
-            self.event("counter/changed", &change).await?;
+            self.event("counter/changed", Bytes::from(change.to_string()))
+                .await?;
         }
         Ok(())
     }
 
-    async fn event(&mut self, name: &str, value: &Value) -> Result<(), End> {
+    async fn publish(
+        &mut self,
+        event: Result<Arc<Published>, broadcast::error::RecvError>,
+    ) -> Result<(), End> {
+        match event {
+            // Nobody hears anything before it is known who it is.
+            Ok(_) if self.stranger.is_some() => Ok(()),
+            Ok(event) => self.event(&event.name, event.payload.clone()).await,
+            Err(broadcast::error::RecvError::Lagged(count)) => {
+                self.hub
+                    .service
+                    .counts
+                    .events_missed
+                    .fetch_add(count, Ordering::Relaxed);
+                let missed = json!({"count": count});
+                self.event("session/missed", Bytes::from(missed.to_string()))
+                    .await
+            }
+            Err(broadcast::error::RecvError::Closed) => Err(End::Gone),
+        }
+    }
+
+    async fn event(&mut self, name: &str, payload: Bytes) -> Result<(), End> {
         self.sequence = self.sequence.saturating_add(1);
-        let payload = Bytes::from(value.to_string());
         self.send(&Packet::Event {
             sequence: self.sequence,
             name: name.to_owned(),
@@ -275,18 +345,68 @@ impl Session {
         .await
     }
 
-    async fn send(&mut self, packet: &Packet) -> Result<(), End> {
-        match packet.encode() {
-            Ok(bytes) => self.write(bytes).await,
-            Err(_) => Err(End::Close(CloseCode::Size, "packet is too large")),
+    async fn answer(&mut self, id: i64, status: u16, value: &Value, meta: Option<&[u8]>) -> Result<(), End> {
+        let packet = |status: u16, value: &Value| Packet::Callback {
+            id,
+            status: status.into(),
+            payload: Bytes::from(value.to_string()),
+        };
+        let mut frame = self.codec.write(&packet(status, value), meta);
+        if frame.is_err() {
+            let error = json!({"error": "the answer does not fit into one packet; ask for less"});
+            frame = self.codec.write(&packet(413, &error), None);
+        }
+        match frame {
+            Ok(frame) => self.write(message(frame)).await,
+            Err(error) => {
+                tracing::debug!(%error, "an answer cannot be written");
+                Ok(())
+            }
         }
     }
 
-    async fn write(&mut self, bytes: Bytes) -> Result<(), End> {
-        match tokio::time::timeout(WRITE_WITHIN, self.socket.send(Message::Binary(bytes))).await {
+    async fn abort(&mut self, id: i64, status: u16, reason: &str) -> Result<(), End> {
+        self.hub
+            .service
+            .counts
+            .streams_aborted
+            .fetch_add(1, Ordering::Relaxed);
+        let reason = reason.to_owned();
+        let status = status.into();
+        self.send(&Packet::StreamAbort { id, status, reason }).await
+    }
+
+    /// Sends a packet; one that the dialect cannot say is left out.
+    async fn send(&mut self, packet: &Packet) -> Result<(), End> {
+        match self.codec.write(packet, None) {
+            Ok(frame) => self.write(message(frame)).await,
+            Err(error) => {
+                tracing::debug!(%error, "a packet cannot be written");
+                Ok(())
+            }
+        }
+    }
+
+    async fn write(&mut self, message: Message) -> Result<(), End> {
+        match tokio::time::timeout(WRITE_WITHIN, self.socket.send(message)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(End::Gone),
         }
+    }
+}
+
+fn message(frame: Frame) -> Message {
+    match frame {
+        Frame::Text(text) => Message::Text(text.into()),
+        Frame::Binary(bytes) => Message::Binary(bytes),
+    }
+}
+
+/// The call that runs; never, when none does.
+async fn run(running: &mut Option<BoxFuture<'static, Finished>>) -> Finished {
+    match running {
+        Some(call) => call.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) async fn open(
         copies: space.copies,
         part_bytes_max: PART_BYTES_MAX,
         skew_max_ms: SKEW_MAX_MS,
-        sequence_floor: documents.sequence_floor(),
+        last_sequence: documents.last_sequence(name),
     };
     Ok(DocumentCopy::open(settings, stored, view, true))
 }
@@ -129,7 +129,7 @@ pub(super) fn tell_all(copy: &DocumentCopy, subscriber: &Subscriber) -> bool {
 
 pub(super) fn refusal(error: &WriteError, index: usize) -> DocumentError {
     match error {
-        WriteError::Full => DocumentError::Busy,
+        WriteError::Full | WriteError::NotBack => DocumentError::Busy,
         WriteError::Foreign => DocumentError::Foreign(error.to_string()),
         WriteError::Retired => DocumentError::Retired(error.to_string()),
         _ if index > 0 => {

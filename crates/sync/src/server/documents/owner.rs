@@ -63,6 +63,7 @@ pub(super) enum Ask {
     Expire,
     OpenAnyway,
     LookAround,
+    End,
 }
 
 impl Ask {
@@ -135,8 +136,6 @@ impl Actor for Owner {
         self.around = Some(around);
         self.links.clone_from(&now.links);
         self.copy = Some(open(&documents, &self.name, now.view).await?);
-        // A timer that does not fit would only make this copy wait longer for who does not answer.
-        let _ = context.send_after(OPEN_WITHIN, Ask::OpenAnyway);
         self.work(&documents, context);
         Ok(())
     }
@@ -221,6 +220,7 @@ impl Owner {
             Ask::Tick => self.tick(),
             Ask::Expire => self.expire(context),
             Ask::OpenAnyway => copy.open_anyway(),
+            Ask::End => self.end(context),
             Ask::LookAround => {}
         }
     }
@@ -255,7 +255,7 @@ impl Owner {
                 }
             }
         }
-        documents.used_sequence(copy.last_sequence());
+        documents.wrote(&self.name, copy.last_sequence());
         if operations.is_empty() {
             self.next += 1;
             match copy.wait_for_all(self.next) {
@@ -379,6 +379,22 @@ impl Owner {
         }
     }
 
+    /// Ends when the copy is still closed. What is sent to this actor in this very moment is lost, as on a connection that
+    /// breaks: peers begin afresh after a few ticks, and users are told to try again.
+    fn end(&mut self, context: &mut Context<Ask>) {
+        let closed = self.copy.as_ref().is_some_and(DocumentCopy::is_closed);
+        if closed
+            && self.subscribers.is_empty()
+            && self.early.is_empty()
+            && self.changes.receiver_count() == 0
+        {
+            if let Some(documents) = self.documents.upgrade() {
+                documents.closed(&self.name, self.id);
+            }
+            context.stop();
+        }
+    }
+
     /// Does what the copy wants done.
     fn work(&mut self, documents: &Arc<Documents>, context: &mut Context<Ask>) {
         loop {
@@ -406,6 +422,10 @@ impl Owner {
                     super::copy::tell(&mut self.subscribers, &delta);
                 }
             }
+            Effect::Opening => {
+                // A timer that does not fit would only make this copy wait longer for who does not answer.
+                let _ = context.send_after(OPEN_WITHIN, Ask::OpenAnyway);
+            }
             Effect::Ready => {
                 for ask in std::mem::take(&mut self.early) {
                     self.take(ask, context);
@@ -413,11 +433,9 @@ impl Owner {
             }
             Effect::Done(ticket) => self.done(ticket),
             Effect::Close => {
-                // Somebody may have begun to use it meanwhile.
-                let closed = self.copy.as_ref().is_some_and(DocumentCopy::is_closed);
-                if closed && self.subscribers.is_empty() && self.early.is_empty() {
-                    documents.closed(&self.name, self.id);
-                    context.stop();
+                // What waits already comes first; it may need the copy again.
+                if let Some(this) = context.this().upgrade() {
+                    let _ = this.try_send(Ask::End);
                 }
             }
         }

@@ -1,116 +1,145 @@
-//! The methods that a session may call.
+//! Calls in their order, and what has to wait for its turn among them.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
-use super::Session;
-use crate::server::documents::{DocumentError, ROOM_BYTES_MAX, room_name};
+use super::ledger::{Begun, Outcome};
+use super::{Connection, End, Session};
+use crate::server::hub::Hub;
+use crate::server::units::{Fault, invoke, public};
 
-const ROOMS_PER_SESSION_MAX: usize = 256;
+/// A call that waits for its turn.
+pub(super) struct Call {
+    pub(super) id: i64,
+    pub(super) method: String,
+    pub(super) arguments: Bytes,
+    pub(super) meta: Option<Bytes>,
+}
 
-/// Status, 0 for success, and result or error.
-type Answer = (u64, Value);
+/// What runs in order.
+pub(super) enum Job {
+    Call(Call),
+    /// An upload whose bytes are all here: calls that come after it find the file.
+    Keep {
+        id: i64,
+        done: oneshot::Receiver<()>,
+    },
+}
+
+/// What has run.
+pub(super) enum Finished {
+    Call {
+        id: i64,
+        meta: Option<Bytes>,
+        outcome: Outcome,
+    },
+    Keep {
+        id: i64,
+        kept: bool,
+    },
+}
 
 impl Session {
-    /// Answers a call, or fails it on purpose.
-    pub(super) async fn call(&mut self, method: &str, payload: &Bytes) -> Answer {
-        let number = self.hub.counts.requests.fetch_add(1, Ordering::Relaxed);
-        let (status, value) = if fails(number, self.hub.options.fail_rate_percent) {
-            (500, json!({"error": "failed on purpose (--fail-rate)"}))
-        } else {
-            match serde_json::from_slice::<Value>(payload) {
-                Ok(arguments) => self.method(method, arguments).await,
-                Err(error) => refused(400, &format!("arguments are not JSON: {error}")),
-            }
-        };
-        if status >= 500 {
-            self.hub.counts.errors.fetch_add(1, Ordering::Relaxed);
+    /// Takes a call, or refuses it when too many wait.
+    pub(super) async fn call(&mut self, call: Call) -> Result<(), End> {
+        if self.jobs.len() < self.hub.options.limits.calls_waiting_max {
+            self.jobs.push_back(Job::Call(call));
+            return Ok(());
         }
-        (status, value)
+        self.hub
+            .service
+            .counts
+            .calls_refused
+            .fetch_add(1, Ordering::Relaxed);
+        let fault = Fault::new(503, "too many calls of this session wait");
+        let (status, value) = public(Err(fault));
+        self.answer(call.id, status, &value, call.meta.as_deref()).await
     }
 
-    async fn method(&mut self, method: &str, arguments: Value) -> Answer {
-        match method {
-            "echo" => (0, arguments),
-            "room/join" | "counter/set" | "counter/get" => {
-                let room = arguments.get("room").and_then(Value::as_str);
-                let Some(room) = room.filter(|room| (1..=ROOM_BYTES_MAX).contains(&room.len())) else {
-                    let text = format!("room: give the name of a room, text of 1 to {ROOM_BYTES_MAX} bytes");
-                    return refused(400, &text);
+    /// Begins the next job when none runs.
+    pub(super) fn start_next(&mut self) {
+        if self.running.is_some() {
+            return;
+        }
+        let Some(job) = self.jobs.pop_front() else {
+            return;
+        };
+        let (hub, connection) = (Arc::clone(&self.hub), Arc::clone(&self.connection));
+        // A client of Metacom sends nothing again, and its ids begin anew with each page.
+        let once = self.binary();
+        self.running = Some(match job {
+            Job::Call(call) => Box::pin(async move {
+                let outcome = if once && call.id > 0 {
+                    run_once(&hub, &connection, &call).await
+                } else {
+                    invoke(hub, connection, &call.method, arguments(&call.arguments)).await
                 };
-                match method {
-                    "room/join" => self.join(room).await,
-                    "counter/set" => self.set(room, arguments.get("count")).await,
-                    _ => {
-                        self.get(room, arguments.get("entries") == Some(&Value::Bool(true)))
-                            .await
-                    }
+                Finished::Call {
+                    id: call.id,
+                    meta: call.meta,
+                    outcome,
                 }
+            }),
+            Job::Keep { id, done } => Box::pin(async move {
+                let kept = done.await.is_ok();
+                Finished::Keep { id, kept }
+            }),
+        });
+    }
+
+    pub(super) async fn finished(&mut self, finished: Finished) -> Result<(), End> {
+        self.running = None;
+        // What the call asked for goes before its answer: a client knows of a stream before it reads its id.
+        self.asks().await?;
+        match finished {
+            Finished::Call { id, meta, outcome } => {
+                self.look_who();
+                let (status, value) = public(outcome);
+                self.answer(id, status, &value, meta.as_deref()).await
             }
-            _ => refused(404, &format!("no method {method}")),
-        }
-    }
-
-    async fn join(&mut self, room: &str) -> Answer {
-        if !self.rooms.contains_key(room) {
-            if self.rooms.len() >= ROOMS_PER_SESSION_MAX {
-                return refused(
-                    400,
-                    &format!("room: at most {ROOMS_PER_SESSION_MAX} rooms a session"),
-                );
+            Finished::Keep { id, kept: true } => {
+                self.hub.service.counts.files_kept.fetch_add(1, Ordering::Relaxed);
+                let id = self.codec.stream_value(id);
+                let kept = json!({"streamId": id}).to_string();
+                self.event("files/kept", Bytes::from(kept)).await
             }
-            match self.hub.documents.watch(&room_name(room)).await {
-                Ok(changes) => self.rooms.insert(room.to_owned(), changes),
-                Err(error) => return failed(&error),
-            };
+            Finished::Keep { kept: false, .. } => Ok(()),
         }
-        self.value(room).await
-    }
-
-    async fn value(&mut self, room: &str) -> Answer {
-        match self.hub.documents.counter_value(room).await {
-            Ok(value) => (0, json!({"value": value})),
-            Err(error) => failed(&error),
-        }
-    }
-
-    async fn set(&mut self, room: &str, count: Option<&Value>) -> Answer {
-        let Some(count) = count.and_then(Value::as_u64) else {
-            return refused(400, "count: give a whole number, this writer's own total");
-        };
-        match self.hub.documents.counter_set(room, &self.writer, count).await {
-            Ok(()) => self.value(room).await,
-            Err(error) => failed(&error),
-        }
-    }
-
-    async fn get(&mut self, room: &str, entries: bool) -> Answer {
-        let (status, mut answer) = self.value(room).await;
-        if entries
-            && status == 0
-            && let Some(fields) = answer.as_object_mut()
-        {
-            match self.hub.documents.counter_totals(room).await {
-                Ok(totals) => fields.insert("entries".to_owned(), json!(totals)),
-                Err(error) => return failed(&error),
-            };
-        }
-        (status, answer)
     }
 }
 
-fn failed(error: &DocumentError) -> Answer {
-    refused(u64::from(error.status()), &error.to_string())
+/// Runs a call, unless it ran before: then its answer is the same.
+async fn run_once(hub: &Arc<Hub>, connection: &Arc<Connection>, call: &Call) -> Outcome {
+    let key = connection.who().key;
+    let mut hasher = DefaultHasher::new();
+    (&call.method, &call.arguments).hash(&mut hasher);
+    let fingerprint = hasher.finish();
+    loop {
+        match hub.service.ledger.begin(key, call.id, fingerprint) {
+            Begun::Run(permit) => {
+                let arguments = arguments(&call.arguments);
+                let outcome = invoke(Arc::clone(hub), Arc::clone(connection), &call.method, arguments).await;
+                permit.done(&outcome);
+                return outcome;
+            }
+            // It ends with an outcome or without; no longer than any call takes.
+            Begun::Wait(mut running) => while running.changed().await.is_ok() {},
+            Begun::Answer(outcome) => {
+                hub.service.counts.calls_repeated.fetch_add(1, Ordering::Relaxed);
+                return outcome;
+            }
+        }
+    }
 }
 
-fn refused(status: u64, error: &str) -> Answer {
-    (status, json!({"error": error}))
-}
-
-/// Evenly spread, so that a demonstration does not hang on luck.
-fn fails(number: u64, percent: u8) -> bool {
-    let percent = u64::from(percent.min(100));
-    number.wrapping_add(1).wrapping_mul(percent) / 100 != number.wrapping_mul(percent) / 100
+fn arguments(bytes: &Bytes) -> Result<Value, Fault> {
+    if bytes.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(bytes).map_err(|error| Fault::new(400, format!("arguments are not JSON: {error}")))
 }
