@@ -116,19 +116,30 @@ impl DocumentCopy {
 
     /// A dot without effect that goes on after what an earlier copy here made, when that is lost everywhere.
     fn marker(&self) -> Result<Option<Dot>, WriteError> {
-        let last = self.settings.last_sequence;
-        let back = |dot: Dot| self.document.state().context.contains(dot);
-        if last == 0 || self.last_sequence() > last || self.settings.me.dot(last).is_none_or(back) {
+        let (me, last) = (self.settings.me, self.settings.last_sequence);
+        let (Some(first), Some(end)) = (me.dot(1), me.dot(last)) else {
+            return Ok(None);
+        };
+        let context = &self.document.state().context;
+        // All of it, not only its end: it comes in parts, and a share of a counter may be in the last one.
+        let made = Context::from(Interval {
+            slot: me.slot(),
+            first: first.counter,
+            last: end.counter,
+        });
+        if made.is_subset(context) {
             return Ok(None);
         }
-        let me = self.settings.me;
         let mut others = self.holders.iter().filter(|holder| **holder != me);
-        let lost = others.all(|holder| self.neighbours.get(holder).is_some_and(|neighbour| neighbour.met));
-        if lost {
-            Ok(me.dot(last.saturating_add(1)))
-        } else {
-            Err(WriteError::NotBack)
+        if !others.all(|holder| self.neighbours.get(holder).is_some_and(|neighbour| neighbour.met)) {
+            return Err(WriteError::NotBack);
         }
+        let goes_on = self.last_sequence() >= last;
+        Ok(if goes_on {
+            None
+        } else {
+            me.dot(last.saturating_add(1))
+        })
     }
 
     fn room(&self) -> Result<(), WriteError> {
