@@ -26,6 +26,8 @@ use pointsman_actor::{Registry, Task, ThreadPool, Worker, WorkerSettings, is_wor
 #[test]
 fn worker() {
     if is_worker() {
+        // Probes panic when they are told to, which needs no backtrace.
+        std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -35,11 +37,14 @@ fn worker() {
     }
 }
 
+/// This program as a worker, by way of a shell that keeps its reports of tests out of ours.
 pub fn worker_settings() -> WorkerSettings {
     let mut settings = WorkerSettings::same_program().unwrap();
-    settings.arguments = ["worker", "--exact", "--nocapture", "--test-threads=1"]
-        .map(Into::into)
-        .to_vec();
+    let program = std::mem::replace(&mut settings.program, "sh".into());
+    let test = ["worker", "--exact", "--nocapture", "--test-threads=1"];
+    settings.arguments = ["-c", "exec \"$0\" \"$@\" > /dev/null"].map(Into::into).to_vec();
+    settings.arguments.push(program.into());
+    settings.arguments.extend(test.map(Into::into));
     settings.supervision = failures::restart();
     settings
 }

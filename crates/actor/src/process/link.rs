@@ -351,3 +351,42 @@ impl Drop for RemoteOutbox {
         self.link.push(Out::Unreferenced(self.number));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Waits(bool);
+
+    impl Awaited for Waits {
+        fn answered(self: Box<Self>, _: &[u8]) -> Result<(), postcard::Error> {
+            Ok(())
+        }
+
+        fn is_abandoned(&self) -> bool {
+            !self.0
+        }
+    }
+
+    #[tokio::test]
+    async fn open_reply_addresses_are_bounded_and_abandoned_ones_give_way() {
+        let (sender, _queue) = mpsc::unbounded_channel();
+        let link = Link::new(sender, 1_000, tokio::runtime::Handle::current());
+        let replies = |count: usize, waits: bool| -> Replies {
+            let reply = |number| (number, Box::new(Waits(waits)) as Box<dyn Awaited>);
+            (0..count as u64).map(reply).collect()
+        };
+        let waited_for = link.open_all(1, replies(REPLIES_MAX - 10, true)).unwrap();
+        let abandoned = link.open_all(1, replies(10, false)).unwrap();
+        assert_eq!(
+            link.open_all(1, replies(1, true)).err(),
+            Some(Refusal::TooManyReplies(REPLIES_MAX)),
+            "they wait to be written, so nobody knows whether they are abandoned"
+        );
+        link.table().pending.extend(abandoned);
+        let more = link.open_all(1, replies(10, true)).unwrap();
+        assert!(link.open_all(1, replies(1, true)).is_err());
+        drop((waited_for, more));
+        assert!(link.open_all(1, replies(REPLIES_MAX, true)).is_ok());
+    }
+}

@@ -234,8 +234,9 @@ async fn a_program_that_is_missing_or_is_no_worker_says_so() {
             "{ended:?}"
         );
     }
-    let alone = Command::new(std::env::current_exe().unwrap())
-        .args(&worker_settings().arguments)
+    let settings = worker_settings();
+    let alone = Command::new(settings.program)
+        .args(settings.arguments)
         .env("POINTSMAN_ACTOR_WORKER", "1")
         .stdin(Stdio::null())
         .output()
