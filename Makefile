@@ -50,6 +50,9 @@ images: ## Build the release binaries and their images, and bring them into the 
 .PHONY: interop
 interop: ## Let real clients of others talk to the real service (needs node and npm)
 	tests/interop/run
+.PHONY: fuzz
+fuzz: ## Feed decoders with bytes that nobody wrote; TARGET=crdt-state picks one, SECONDS=60 is the time for each
+	RUSTFLAGS="-C overflow-checks" cargo run -q --release --target-dir target/fuzz -p pointsman-fuzz -- "$(TARGET)" "$(or $(SECONDS),60)" "$(or $(SEED),1)"
 
 .PHONY: demo
 demo: cluster-up ## Show it: live clients while versions change under them, on a real cluster

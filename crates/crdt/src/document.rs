@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::context::Context;
+use crate::context::{Context, Interval};
 use crate::dot::Replica;
 use crate::error::{LimitError, OperationError};
 use crate::map::{Map, MapEffect, MapOperation};
@@ -233,6 +233,19 @@ impl Document {
         }
         self.state.join(&news)?;
         Ok(Joined { news, changed })
+    }
+
+    /// Dots of a delta that are neither known here nor of its writer. Whoever takes deltas from writers that are not
+    /// trusted refuses those where this is not empty: a writer that uses another's dots ends that one's writing, or gives
+    /// its dots two meanings.
+    #[must_use]
+    pub fn foreign(&self, delta: &State<Map>, writer: Replica) -> Context {
+        let own = Context::from(Interval {
+            slot: writer.slot(),
+            first: writer.base() + 1,
+            last: writer.end(),
+        });
+        delta.context.difference(&self.state.context).difference(&own)
     }
 
     /// What others have to have so that they have all that is here; smaller than the state.

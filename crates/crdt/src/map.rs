@@ -206,8 +206,8 @@ impl Store for Map {
         }
     }
 
-    fn support(&self, visit: &mut dyn FnMut(Interval)) {
-        self.entries.values().for_each(|node| node.support(visit));
+    fn deletions(&self, visit: &mut dyn FnMut(Dot)) {
+        self.entries.values().for_each(|node| node.deletions(visit));
     }
 
     fn fits(&self, theirs: &Self, join: &Join<'_>) -> Result<(), LimitError> {

@@ -146,9 +146,9 @@ macro_rules! nodes {
                 }
             }
 
-            pub(crate) fn support(&self, visit: &mut dyn FnMut(Interval)) {
+            pub(crate) fn deletions(&self, visit: &mut dyn FnMut(Dot)) {
                 match self {
-                    $(Self::$name(store) => store.support(visit),)+
+                    $(Self::$name(store) => store.deletions(visit),)+
                     Self::Unknown { .. } => {}
                 }
             }

@@ -214,6 +214,15 @@ impl<T: Element> Sequence<T> {
         count
     }
 
+    /// Whether a run's nodes, which are all here, are where it says; it may say nothing.
+    fn agrees_on_places(&self, run: &Run<T>) -> bool {
+        run.place.is_none()
+            || self.overlapping(run.interval()).all(|mine| {
+                let start = mine.first.counter.max(run.first.counter);
+                mine.place_at(start - mine.first.counter) == run.place_at(start - run.first.counter)
+            })
+    }
+
     /// Joins a small delta in place. `None`: nothing was changed, the general way has to be taken.
     fn join_small(&mut self, theirs: &Self, join: &Join<'_>) -> Option<()> {
         if theirs.slots.len() > SMALL_RUNS || join.theirs.intervals().len() > SMALL_INTERVALS {
@@ -226,12 +235,9 @@ impl<T: Element> Sequence<T> {
             if mine.is_some() {
                 // A deletion of nodes that are all here.
                 let nodes = Context::from(run.interval());
-                let raised = run
-                    .place
-                    .is_some_and(|place| place.level > 0 || self.dangling > 0);
                 if self.nodes_in(&nodes) != run.len()
                     || !matches!(run.content, Content::Deleted { .. })
-                    || raised
+                    || !self.agrees_on_places(run)
                 {
                     return None;
                 }
@@ -278,11 +284,10 @@ impl<T: Element> Store for Sequence<T> {
         self.runs().for_each(|run| visit(run.interval()));
     }
 
-    fn support(&self, visit: &mut dyn FnMut(Interval)) {
+    fn deletions(&self, visit: &mut dyn FnMut(Dot)) {
         for run in self.runs() {
-            visit(run.interval());
             match run.content {
-                Content::Deleted { by, .. } if by != Dot::STABLE => visit(Interval::one(by)),
+                Content::Deleted { by, .. } if by != Dot::STABLE => visit(by),
                 _ => {}
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::clock::Stamp;
 use crate::codec::{Reader, Writer};
-use crate::context::Context;
+use crate::context::{Context, Interval};
 use crate::dot::{Dot, Replica};
 use crate::error::{DecodeError, LimitError, OperationError};
 use crate::store::{Crdt, Join, Mint, Store};
@@ -267,20 +267,26 @@ impl<S: Store> State<S> {
         let mut dots = Vec::new();
         self.store.dots(None, &mut |interval| dots.push(interval));
         dots.sort_unstable();
+        let mut twice = None;
         for pair in dots.windows(2) {
             if let [a, b] = pair
                 && a.slot == b.slot
                 && b.first <= a.last
             {
-                return Err(DecodeError::Dot {
-                    dot: Dot {
-                        slot: b.slot,
-                        counter: b.first,
-                    },
+                twice = Some(Dot {
+                    slot: b.slot,
+                    counter: b.first,
                 });
             }
         }
-        Ok(())
+        // Nor is a deletion something that lives.
+        let live: Context = dots.into_iter().collect();
+        self.store.deletions(&mut |by| {
+            if live.contains(by) {
+                twice = Some(by);
+            }
+        });
+        twice.map_or(Ok(()), |dot| Err(DecodeError::Dot { dot }))
     }
 }
 
@@ -350,7 +356,8 @@ fn touched<S: Store>(store: &S, guide: Option<&S>, wanted: &Context) -> Context 
 /// Adds the dots of the entries to the context.
 fn complete<S: Store>(store: S, mut context: Context) -> State<S> {
     let mut dots = Vec::new();
-    store.support(&mut |interval| dots.push(interval));
+    store.dots(None, &mut |interval| dots.push(interval));
+    store.deletions(&mut |dot| dots.push(Interval::one(dot)));
     context.join(&dots.into_iter().collect());
     State { store, context }
 }

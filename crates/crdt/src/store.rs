@@ -32,10 +32,8 @@ pub trait Store: Clone + Debug + Default + PartialEq {
     /// Visits live dots, as intervals. With a `guide`, at least those at the keys that the guide has.
     fn dots(&self, guide: Option<&Self>, visit: &mut dyn FnMut(Interval));
 
-    /// Visits dots that belong into the context of the store's atoms: the live ones, and those of deletions of them.
-    fn support(&self, visit: &mut dyn FnMut(Interval)) {
-        self.dots(None, visit);
-    }
+    /// Visits dots of deletions of what is live: a state's context has those too.
+    fn deletions(&self, _visit: &mut dyn FnMut(Dot)) {}
 
     /// Why the join with another store would be beyond a bound, if it would be.
     ///

@@ -82,14 +82,16 @@ impl Value {
             "$record" => Self::record(pairs(content, at, depth)?),
             "$unknown" => {
                 let parts = object(content, at)?;
-                let tag = parts.get("tag").and_then(Json::as_u64);
+                let tag = parts
+                    .get("tag")
+                    .map(|tag| integer(tag, &at.name("tag")))
+                    .transpose()?;
+                let tag = tag.and_then(|tag| u64::try_from(tag).ok());
                 match (tag, parts.get("bytes"), parts.len()) {
-                    (Some(tag), Some(content), 2) if (FIRST_UNKNOWN..=SAFE_MAX).contains(&tag) => {
-                        Self::Unknown {
-                            tag,
-                            bytes: bytes(content, &at.name("bytes"))?.into(),
-                        }
-                    }
+                    (Some(tag), Some(content), 2) if tag >= FIRST_UNKNOWN => Self::Unknown {
+                        tag,
+                        bytes: bytes(content, &at.name("bytes"))?.into(),
+                    },
                     _ => return Err(at.wrong("{\"tag\": 16 or more, \"bytes\": \"…\"}", content)),
                 }
             }
@@ -127,7 +129,7 @@ impl Value {
                     .collect(),
             ),
             Self::Unknown { tag, bytes } => {
-                json!({ "$unknown": { "bytes": to_hexadecimal(bytes), "tag": tag } })
+                json!({ "$unknown": { "bytes": to_hexadecimal(bytes), "tag": integer_to_json(i128::from(*tag)) } })
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Bounds: what is too large or too deep is refused, by whoever meets it first, as a whole.
 
 use pointsman_crdt::{
-    DecodeError, Edge, GraphOperation, Map, MapOperation, Operation, SequenceOperation, SetOperation, Stamp,
-    State, Value,
+    DecodeError, Document, Edge, GraphOperation, Map, MapOperation, Operation, Schema, SequenceOperation,
+    SetOperation, Stamp, State, Value,
 };
 
 use crate::laws::replica;
@@ -207,4 +207,27 @@ fn fragments_are_within_their_state_and_bounded() {
         }
     }
     assert_eq!(refused.unwrap().what, "content of an unknown type");
+}
+
+/// A delta may bring dots of its writer alone, and cover what is known.
+#[test]
+fn foreign_dots_are_told() {
+    let schema = Schema::new([("open", "disable-wins-flag")]).unwrap();
+    let mut server = Document::new(schema);
+    let flag = Operation::DisableWinsFlag(false);
+    server.update(replica(1), "open", flag.clone()).unwrap();
+    let mut client = server.clone();
+    let delta = client.update(replica(2), "open", flag).unwrap().unwrap();
+    assert!(server.foreign(&delta, replica(2)).is_empty());
+    assert_eq!(server.foreign(&delta, replica(3)).count(), 1);
+    let mut ending = delta;
+    ending.context.retire(replica(1));
+    assert!(!server.foreign(&ending, replica(2)).is_empty());
+    server.join(&ending).unwrap();
+    assert!(
+        server
+            .update(replica(1), "open", Operation::DisableWinsFlag(true))
+            .is_err(),
+        "what happens to who does not look"
+    );
 }

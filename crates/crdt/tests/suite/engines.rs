@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pointsman_crdt::engine::{
     DeltaEngine, DeltaMessage, Engine, OperationEngine, OperationMessage, Settings, StateEngine,
 };
-use pointsman_crdt::{Context, State};
+use pointsman_crdt::{Context, Stability, State};
 
 use crate::laws::{for_every_type, replica, seeds};
 use crate::random::Random;
@@ -382,4 +382,76 @@ fn clocks_go_on_after_the_stored_state() {
     check::<StateEngine<_>>();
     check::<OperationEngine<_>>();
     check::<DeltaEngine<_>>();
+}
+
+/// Replicas collect at different times while messages are lost, repeated and late: all read what the join of all deltas
+/// reads, in which nothing was ever collected.
+fn collecting<S: Sample, E: Engine<S, Message: Carried>>(seed: u64) {
+    println!("seed {seed} {}", std::any::type_name::<E>());
+    let mut random = Random::new(seed);
+    let mut network = Network::<S, E>::new(8);
+    let mut kept = State::<S>::new();
+    let mut stability = Stability::new();
+    stability.set_members((0..REPLICAS as u16).map(replica));
+    for _ in 0..200 {
+        let (at, to) = (random.below(3) as usize, random.below(3) as usize);
+        match random.below(12) {
+            0..3 => {
+                let operation = network.engines[at].state().store.operation(&mut random);
+                let mut state = network.engines[at].state().clone();
+                if let Ok(Some(delta)) = state.update(replica(at as u16), &operation) {
+                    kept.join(&delta).unwrap();
+                }
+                network.update(at, &operation);
+            }
+            3..6 if at != to => network.poll(at, to),
+            6 => stability.report(replica(at as u16), network.engines[at].state().context.clone()),
+            7 => network.engines[at].collect(stability.stable()),
+            8 if random.below(4) == 0 => network.restart(at),
+            _ if network.flying.is_empty() => {}
+            9 => {
+                let index = random.below(network.flying.len() as u64) as usize;
+                network.flying.remove(index);
+            }
+            _ => {
+                let index = random.below(network.flying.len() as u64) as usize;
+                if random.below(3) == 0 {
+                    let copy = network.flying[index].clone();
+                    network.flying.push(copy);
+                }
+                network.deliver(index);
+            }
+        }
+    }
+    for _ in 0..8 {
+        for from in 0..REPLICAS {
+            for to in (0..REPLICAS).filter(|to| *to != from) {
+                network.poll(from, to);
+            }
+        }
+        network.deliver_all();
+    }
+    for engine in &network.engines {
+        assert_eq!(engine.state().context, kept.context);
+        assert_eq!(engine.state().store.read(), kept.store.read(), "seed {seed}");
+    }
+    let all = kept.context.clone();
+    for engine in &mut network.engines {
+        engine.collect(&all);
+    }
+    assert!(
+        network.converged(),
+        "seed {seed}: one state once the cut is the same"
+    );
+}
+
+#[test]
+fn collecting_under_a_bad_network_changes_nothing() {
+    type Text = pointsman_crdt::Text;
+    for seed in seeds(25) {
+        collecting::<Text, DeltaEngine<Text>>(seed);
+        collecting::<Text, OperationEngine<Text>>(seed);
+        collecting::<Text, StateEngine<Text>>(seed);
+        collecting::<pointsman_crdt::Map, DeltaEngine<pointsman_crdt::Map>>(seed);
+    }
 }

@@ -333,3 +333,55 @@ fn nobody_carries_on_what_another_still_counts() {
         "the second is not retired"
     );
 }
+
+fn flip(state: &mut State<Map>, by: Replica, register: u64, flip: u64) {
+    let name = format!("r{:03}", register);
+    let operation = if register.is_multiple_of(2) {
+        Operation::DisableWinsFlag(flip % 3 == 0)
+    } else {
+        Operation::LwwRegister((Stamp::at(1_700_000_000_000 + flip), (flip % 3 == 0).into()))
+    };
+    let operation = MapOperation::Update {
+        name: name.as_str().into(),
+        operation: Box::new(operation),
+    };
+    state.update(by, &operation).unwrap();
+}
+
+fn assert_flat(sizes: &[usize]) {
+    let (least, most) = (*sizes.iter().min().unwrap(), *sizes.iter().max().unwrap());
+    println!("{sizes:?}");
+    assert!(most * 100 <= least * 105, "not within 5 %: {sizes:?}");
+}
+
+/// 1,000 registers. The bench of the whole engine goes on to a million flips.
+#[test]
+fn size_is_flat_over_flips() {
+    let mut state = State::<Map>::new();
+    let mut sizes = Vec::new();
+    for step in 0..60_000_u64 {
+        flip(&mut state, replica(1), step * 7 % 1_000, step);
+        if step >= 20_000 && step % 10_000 == 0 {
+            sizes.push(state.encode().len());
+        }
+    }
+    assert_flat(&sizes);
+}
+
+/// A hundred releases of three replicas under writes: each is retired once its successors have all that it did.
+#[test]
+fn size_is_flat_over_generations() {
+    let mut state = State::<Map>::new();
+    let mut sizes = Vec::new();
+    let mut step = 0;
+    for generation in 1..=100 {
+        for _ in 0..600 {
+            step += 1;
+            let by = Replica::new((step % 3) as u16, generation).unwrap();
+            flip(&mut state, by, step * 7 % 200, step);
+        }
+        (0..3).for_each(|slot| state.retire(Replica::new(slot, generation).unwrap()));
+        sizes.push(state.encode().len());
+    }
+    assert_flat(&sizes[10..]);
+}

@@ -234,6 +234,7 @@ const VALUES: &[&str] = &[
     r#"{"$bytes":"00ff10"}"#,
     r#"{"$record":[["$a",1],["b",{"$record":[["$",2]]}]]}"#,
     r#"{"$unknown":{"bytes":"07","tag":16}}"#,
+    r#"{"$unknown":{"bytes":"","tag":{"$integer":"18446744073709551615"}}}"#,
 ];
 
 /// Read, but written otherwise.

@@ -3,7 +3,7 @@
 use super::OperationMessage;
 use crate::codec::{Reader, Writer};
 use crate::context::Context;
-use crate::dot::Dot;
+use crate::dot::{Dot, Replica, split_counter};
 use crate::error::DecodeError;
 use crate::state::State;
 use crate::store::Crdt;
@@ -12,6 +12,7 @@ const OPERATION: u64 = 0;
 const ASK: u64 = 1;
 const STATE: u64 = 2;
 const FIELD: &str = "message";
+const BAD: DecodeError = DecodeError::NotCanonical { field: FIELD };
 
 impl<S: Crdt> OperationMessage<S> {
     /// The one encoding.
@@ -22,12 +23,13 @@ impl<S: Crdt> OperationMessage<S> {
             Self::Operation { dots, after, effect } => {
                 to.varint(OPERATION);
                 after.encode(&mut to);
-                // The other new dots follow this one; how many there are is in the effect.
+                // The new dots follow the origin's last one; how many there are is in the effect.
                 let first = dots.intervals().first().map_or(Dot::STABLE, |dots| Dot {
                     slot: dots.slot,
                     counter: dots.first,
                 });
-                to.plain_dot(first);
+                to.varint(u64::from(first.slot));
+                to.varint(first.incarnation());
                 S::encode_effect(effect, after, &mut to);
             }
             Self::Ask { context } => {
@@ -52,27 +54,22 @@ impl<S: Crdt> OperationMessage<S> {
         let message = match from.varint(FIELD)? {
             OPERATION => {
                 let after = Context::decode(&mut from)?;
-                let dot = from.plain_dot(FIELD)?;
-                if dot.sequence() == 0 || dot.incarnation() == 0 || after.contains(dot) {
-                    return Err(DecodeError::NotCanonical { field: FIELD });
-                }
+                let slot = u16::try_from(from.varint(FIELD)?).map_err(|_| BAD)?;
+                let incarnation = u32::try_from(from.varint(FIELD)?).map_err(|_| BAD)?;
+                let origin = Replica::new(slot, incarnation).ok_or(BAD)?;
+                let next = split_counter(after.last_of(origin)).1 + 1;
+                let dot = origin.dot(next).ok_or(BAD)?;
                 let effect = S::decode_effect(&mut from, &after, dot, 0)?;
                 let mut dots = Context::new();
                 S::covers(&effect, &mut dots);
                 let dots = dots.difference(&after);
-                // What is new is one interval that begins with the dot; more of it may not have been seen before.
-                let whole =
-                    matches!(dots.intervals(), [only] if only.first == dot.counter && only.slot == dot.slot);
-                if !whole {
-                    return Err(DecodeError::NotCanonical { field: FIELD });
-                }
                 Self::Operation { dots, after, effect }
             }
             ASK => Self::Ask {
                 context: Context::decode(&mut from)?,
             },
             STATE => Self::State(State::decode(from.rest())?),
-            _ => return Err(DecodeError::NotCanonical { field: FIELD }),
+            _ => return Err(BAD),
         };
         if from.is_empty() {
             Ok(message)
