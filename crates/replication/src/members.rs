@@ -287,7 +287,14 @@ impl Members {
         Some(replica)
     }
 
-    fn know(&mut self, replica: Replica) {
+    /// The largest incarnation that is known of a slot; 0 when none is.
+    #[must_use]
+    pub fn highest(&self, slot: u16) -> u32 {
+        self.highest.get(&slot).copied().unwrap_or_default()
+    }
+
+    /// Takes note that incarnations of a slot were used up to this one.
+    pub fn know(&mut self, replica: Replica) {
         let highest = self.highest.entry(replica.slot()).or_default();
         *highest = (*highest).max(replica.incarnation());
     }

@@ -7,6 +7,7 @@ mod drain;
 mod handshake;
 mod http;
 mod hub;
+mod leases;
 pub mod peers;
 mod port;
 mod service;

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::documents::Documents;
+use super::leases::Leases;
 use super::peers::Peers;
 use super::{Options, is_revision};
 use crate::store::Store;
@@ -24,6 +25,7 @@ pub(super) struct Hub {
     pub(super) replica: u64,
     pub(super) documents: Arc<Documents>,
     pub(super) peers: Arc<Peers>,
+    pub(super) leases: Leases,
     sessions: Mutex<Sessions>,
     order: Mutex<Standing>,
     /// All the state there was has been asked for, so that a client that moves here finds its own writes.
@@ -126,6 +128,7 @@ impl Hub {
             replica,
             documents,
             peers,
+            leases: Leases::default(),
             sessions: Mutex::default(),
             order: Mutex::default(),
             joined: AtomicBool::new(false),

@@ -291,6 +291,16 @@ impl Peers {
         self.publish(&state);
     }
 
+    /// The largest number that is known of a slot; 0 when none is.
+    pub(super) fn highest(&self, slot: u16) -> u32 {
+        lock(&self.state).members.highest(slot)
+    }
+
+    /// Tells everybody that numbers of a slot are used up to this one.
+    pub(super) fn reserve(&self, last: Replica) {
+        self.announce(|members| members.know(last));
+    }
+
     /// This replica is about to end: others take over what it holds.
     pub(super) fn drain(&self) {
         self.announce(Members::drain);

@@ -5,6 +5,7 @@
 
 mod calls;
 mod connection;
+mod documents;
 mod ledger;
 mod packets;
 mod upgrade;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use futures::{SinkExt as _, StreamExt as _};
 use pointsman_wire::{Codec, Dialect, Frame, Packet};
 use serde_json::{Value, json};
@@ -26,11 +28,13 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
+use super::documents::DocumentEvent;
 use super::handshake::Socket;
 use super::hub::{Hub, Told, lock};
 use super::streams::Table;
 use super::units::Published;
 use calls::{Finished, Job};
+use documents::Exchange;
 pub(super) use connection::{Ask, Connection, Who};
 pub(super) use ledger::{Key, Ledger};
 pub(super) use upgrade::{Parameters, identify, is_token, shown, status, upgrade};
@@ -80,6 +84,9 @@ struct Session {
     streams: Table,
     jobs: VecDeque<Job>,
     running: Option<BoxFuture<'static, Finished>>,
+    exchanges: FuturesUnordered<Exchange>,
+    /// Changes of documents.
+    told: mpsc::Receiver<DocumentEvent>,
     heard: Instant,
     asked_at: Instant,
     leaving: Option<Leaving>,
@@ -94,6 +101,8 @@ impl Session {
     fn new(socket: Socket, codec: Codec, connection: Arc<Connection>, hub: Arc<Hub>) -> Self {
         let now = Instant::now();
         let events = hub.service.events.subscribe();
+        // Nobody else takes it.
+        let told = connection.documents.told().unwrap_or_else(|| mpsc::channel(1).1);
         let mut session = Self {
             hub,
             socket,
@@ -106,6 +115,8 @@ impl Session {
             streams: Table::default(),
             jobs: VecDeque::new(),
             running: None,
+            exchanges: FuturesUnordered::new(),
+            told,
             heard: now,
             asked_at: now,
             leaving: None,
@@ -173,6 +184,8 @@ impl Session {
                 () = self.connection.asked.notified() => self.asks().await,
                 report = self.streams.report() => self.report(report).await,
                 event = self.events.recv() => self.publish(event).await,
+                Some(event) = self.told.recv() => self.changed(event).await,
+                Some(done) = self.exchanges.next() => self.exchanged(done).await,
                 _ = changes.tick(), if follows => self.changes().await,
                 _ = looks.tick() => self.look().await,
                 () = until(deadline) => Err(self.late()),

@@ -31,9 +31,11 @@ mod auth;
 mod caller;
 mod chat;
 mod counters;
+mod document;
 mod events;
 mod files;
 mod invoke;
+mod rooms;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -218,6 +220,8 @@ pub(super) fn bundled() -> Vec<Arc<dyn Unit>> {
         Arc::new(auth::Auth),
         Arc::new(chat::Chat),
         Arc::new(files::Files),
+        Arc::new(document::Document),
+        Arc::new(rooms::Rooms),
         Arc::new(counters::Room),
         Arc::new(counters::Counter),
     ]

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::{Notify, oneshot, watch};
 
+use super::documents::Documents;
 use super::ledger::Key;
 use crate::server::authentication::Identity;
 use crate::server::hub::{Hub, lock};
@@ -53,8 +54,8 @@ impl Who {
     }
 
     /// Somebody new.
-    pub(in crate::server) fn stranger() -> Self {
-        Self::new(format!("{:032x}", rand::random::<u128>()))
+    pub(in crate::server) fn stranger(hub: &Hub) -> Self {
+        Self::new(hub.new_token())
     }
 }
 
@@ -66,6 +67,7 @@ pub(in crate::server) struct Connection {
     asks: Mutex<VecDeque<Ask>>,
     /// Something was asked.
     pub(in crate::server) asked: Notify,
+    pub(in crate::server) documents: Documents,
     pub(in crate::server) rooms: Mutex<BTreeMap<String, watch::Receiver<u64>>>,
 }
 
@@ -73,6 +75,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let key = lock(&self.who).key;
         self.hub.service.ledger.detach(key);
+        self.documents.close_all(&self.hub);
     }
 }
 
@@ -90,6 +93,7 @@ impl Connection {
             socket,
             asks: Mutex::default(),
             asked: Notify::new(),
+            documents: Documents::default(),
             rooms: Mutex::default(),
         };
         (connection, last_call)

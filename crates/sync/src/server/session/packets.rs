@@ -129,7 +129,17 @@ impl Session {
                 self.streams.grant(id, bytes);
                 Ok(())
             }
-            // Documents are no part of a session yet; the others are for the other end.
+            Packet::Delta {
+                id,
+                document,
+                payload,
+            } => self.delta(id, document, &payload).await,
+            Packet::Digest {
+                id,
+                document,
+                payload,
+            } => self.digest(id, document, &payload).await,
+            // The others are for the other end.
             _ => Ok(()),
         }
     }

@@ -84,7 +84,7 @@ pub(in crate::server) async fn identify(
         None => (None, access),
     };
     let given = session.filter(|token| is_token(token)).or(short);
-    let mut who = given.map_or_else(Who::stranger, |token| Who::new(token.to_owned()));
+    let mut who = given.map_or_else(|| Who::stranger(hub), |token| Who::new(token.to_owned()));
     if let Some(access) = access {
         let identity = authenticate(hub.service.authenticator.as_ref(), access).await;
         who.identity = match identity {

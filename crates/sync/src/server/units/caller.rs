@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::events::EVENT_BYTES_MAX;
 use super::{Fault, Registry};
 use crate::server::authentication::{Access, AuthenticationError, Identity, authenticate};
-use crate::server::documents::room_name;
+use crate::server::documents::{Documents, now_ms, room_name};
 use crate::server::hub::{Hub, lock};
 use crate::server::session::{Ask, Connection};
 use crate::server::streams::{Blob, Blobs, Upload};
@@ -79,6 +79,35 @@ impl Caller {
 
     pub(super) fn registry(&self) -> &Registry {
         &self.hub.service.registry
+    }
+
+    /// The documents of this replica.
+    #[must_use]
+    pub fn documents(&self) -> &Arc<Documents> {
+        &self.hub.documents
+    }
+
+    /// Opens a document for exchange in deltas.
+    pub(super) async fn open_document(&self, name: &str) -> Result<Value, Fault> {
+        if !self.connection.has_socket() {
+            return Err(Fault::new(400, "documents are opened over a WebSocket; use document/read here"));
+        }
+        let schema = self.hub.documents.schema(name)?;
+        let token = self.connection.who().token;
+        let opened = &self.connection.documents;
+        let Some(writer) = opened.writer(&self.hub, &token) else {
+            return Err(Fault::new(503, "this replica is no member yet; try again"));
+        };
+        let writes = self.needs(name, Access::Write).is_ok();
+        let document = opened.open(&self.hub, name, writes).await?;
+        let writer = json!({"slot": writer.slot(), "incarnation": writer.incarnation()});
+        let now_ms = now_ms();
+        Ok(json!({"document": document, "schema": schema.to_json(), "writer": writer, "nowMs": now_ms}))
+    }
+
+    /// Closes a document of this session; `false` when it is not open.
+    pub(super) fn close_document(&self, document: u64) -> bool {
+        self.connection.documents.close(&self.hub, document)
     }
 
     /// Fails unless the caller may do that with the document.
