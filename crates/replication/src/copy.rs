@@ -138,10 +138,12 @@ struct Neighbour {
     held: Context,
     /// Deltas on the way.
     sent: BTreeMap<u64, Context>,
-    /// The digest on the way.
-    asked: Option<u64>,
+    /// The digest on the way, and whether it asks for what is lacked.
+    asked: Option<(u64, bool)>,
     /// Digests were exchanged over this connection.
     met: bool,
+    /// It gave all that this copy lacked.
+    filled: bool,
     /// It wants to hear of changes.
     follows: bool,
     /// It was told that we want to hear of changes.
@@ -437,6 +439,12 @@ impl DocumentCopy {
         } else {
             self.source().into_iter().collect()
         };
+        if before == Fetched::Nothing {
+            // Whoever was met by a copy that left told what it has, and gave nothing.
+            self.neighbours
+                .values_mut()
+                .for_each(|neighbour| neighbour.met = false);
+        }
         for replica in &from {
             self.neighbour(*replica).met = false;
         }

@@ -14,6 +14,8 @@ pub enum Message {
         id: u64,
         /// What.
         state: Arc<State<Map>>,
+        /// The sender takes the receiver for a holder, and relies on it. Otherwise it is for a follower.
+        hold: bool,
     },
     /// The delta is joined.
     Held {

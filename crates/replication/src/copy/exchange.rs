@@ -18,7 +18,7 @@ impl DocumentCopy {
             self.neighbour(from).silent_ticks = 0;
         }
         match message {
-            Message::Delta { id, state } => self.delta(from, id, &state, now_ms),
+            Message::Delta { id, state, hold } => self.delta(from, id, &state, hold, now_ms),
             Message::Part { state } => {
                 // A copy that leaves learns nothing that it has not been entrusted with, or it would never be done.
                 if !self.leaves() {
@@ -60,12 +60,12 @@ impl DocumentCopy {
 
     /// A delta that somebody relies on. Who takes this copy for a holder while it is none sees other members than it
     /// does: the copy passes the delta on, and says that it is held once the holders do.
-    fn delta(&mut self, from: Replica, id: u64, delta: &State<Map>, now_ms: u64) {
+    fn delta(&mut self, from: Replica, id: u64, delta: &State<Map>, hold: bool, now_ms: u64) {
         if !self.learn(from, delta, now_ms) {
             self.send_stored(from, Message::Refused { id });
             return;
         }
-        if !self.leaves() {
+        if self.holds() || !hold {
             let stored = self.holds();
             self.send_stored(from, Message::Held { id, stored });
             return;
@@ -133,11 +133,12 @@ impl DocumentCopy {
 
     fn filled(&mut self, from: Replica, id: u64, digest: &Digest, stored: bool) {
         let neighbour = self.neighbour(from);
-        if neighbour.asked != Some(id) {
+        let Some((_, fill)) = neighbour.asked.filter(|(asked, _)| *asked == id) else {
             return;
-        }
+        };
         neighbour.asked = None;
         neighbour.met = true;
+        neighbour.filled |= fill;
         neighbour.behind = false;
         if stored {
             neighbour.held.join(&digest.context);
@@ -187,15 +188,16 @@ impl DocumentCopy {
     pub(super) fn ask(&mut self, of: Replica) {
         let id = self.next_id();
         let follow = self.used && !self.holds() && self.source() == Some(of);
+        let fill = !self.leaves();
         let neighbour = self.neighbour(of);
-        neighbour.asked = Some(id);
+        neighbour.asked = Some((id, fill));
         neighbour.followed |= follow;
         let (digest, stored) = (self.document.state().digest(), self.holds());
         let message = Message::Digest {
             id,
             digest,
             stored,
-            fill: !self.leaves(),
+            fill,
             follow,
         };
         self.send_stored(of, message);
@@ -204,12 +206,12 @@ impl DocumentCopy {
     /// Sends a change to all that are to hear of it. A member that was not met yet gets it with the exchange. Holders
     /// hear of every change from whoever made it, so what a member sent goes on to followers only.
     pub(super) fn spread(&mut self, delta: &Arc<State<Map>>, from: Option<Replica>) {
-        let leaves = self.leaves();
+        let passes_on = !self.holds();
         let to: Vec<Replica> = self
             .neighbours
             .iter()
             .filter(|(replica, neighbour)| {
-                let mine = from.is_none() || leaves;
+                let mine = from.is_none() || passes_on;
                 let holder = mine && neighbour.met && self.holders.contains(*replica);
                 Some(**replica) != from && (holder || neighbour.follows)
             })
@@ -228,8 +230,8 @@ impl DocumentCopy {
             return;
         }
         neighbour.sent.insert(id, delta.context.clone());
-        let state = Arc::clone(delta);
-        self.send(to, Message::Delta { id, state });
+        let (state, hold) = (Arc::clone(delta), self.holders.contains(&to));
+        self.send(to, Message::Delta { id, state, hold });
     }
 
     pub(super) fn neighbour(&mut self, replica: Replica) -> &mut super::Neighbour {

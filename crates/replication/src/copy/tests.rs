@@ -126,6 +126,7 @@ fn the_range_of_a_gone_replica_is_closed_after_two_rounds() {
     let message = |state: &State<Map>| Message::Delta {
         id: 1,
         state: Arc::new(state.clone()),
+        hold: true,
     };
     let round = |copy: &mut DocumentCopy, theirs: &State<Map>| {
         copy.tick();
@@ -298,6 +299,7 @@ fn who_is_no_holder_passes_on_what_it_is_entrusted_with_and_answers_when_it_is_h
         Message::Delta {
             id: 5,
             state: state.clone(),
+            hold: true,
         },
         0,
     );

@@ -131,7 +131,11 @@ impl DocumentCopy {
             return Ok(None);
         }
         let mut others = self.holders.iter().filter(|holder| **holder != me);
-        if !others.all(|holder| self.neighbours.get(holder).is_some_and(|neighbour| neighbour.met)) {
+        if !others.all(|holder| {
+            self.neighbours
+                .get(holder)
+                .is_some_and(|neighbour| neighbour.filled)
+        }) {
             return Err(WriteError::NotBack);
         }
         let goes_on = self.last_sequence() >= last;

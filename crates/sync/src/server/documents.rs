@@ -5,7 +5,7 @@ mod counters;
 mod owner;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -122,6 +122,8 @@ pub struct Documents {
 struct Open {
     id: u64,
     actor: ActorRef<Ask>,
+    /// Nothing needs it any more.
+    idle: Arc<AtomicBool>,
 }
 
 impl Documents {
@@ -260,12 +262,21 @@ impl Documents {
         let name: Arc<str> = name.into();
         let (documents, owned) = (Arc::downgrade(self), Arc::clone(&name));
         let settings = Settings::new("document", MAILBOX).supervision(Supervision::restart());
-        let factory = move || Owner::new(documents.clone(), Arc::clone(&owned), id);
+        let idle = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&idle);
+        let factory = move || Owner::new(documents.clone(), Arc::clone(&owned), id, Arc::clone(&told));
         let Ok((actor, _)) = spawn(Task, settings, factory) else {
             return Err(DocumentError::Busy);
         };
         let kept = actor.clone();
-        open.insert(name, Open { id, actor: kept });
+        open.insert(
+            name,
+            Open {
+                id,
+                actor: kept,
+                idle,
+            },
+        );
         Ok(actor)
     }
 
@@ -325,7 +336,8 @@ impl Documents {
 
     /// Waits until nothing is open that this replica alone has; for the end of a replica that drains.
     pub(super) async fn handed_over(&self) {
-        while !lock(&self.open).is_empty() {
+        let idle = |open: &Open| open.idle.load(Ordering::Relaxed);
+        while !lock(&self.open).values().all(idle) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -55,13 +55,22 @@ impl Hub {
         let stored = stored
             .and_then(|bytes| <[u8; 6]>::try_from(bytes.as_ref()).ok())
             .map(|[a, b, rest @ ..]| (u16::from_be_bytes([a, b]), u32::from_be_bytes(rest)));
-        let mine = stored.filter(|(of, _)| *of == slot).map_or(0, |(_, number)| number);
+        let mine = stored
+            .filter(|(of, _)| *of == slot)
+            .map_or(0, |(_, number)| number);
         let known = self.peers.highest(slot).max(mine);
         // Nothing is known of a slot that nobody had, or that all who knew have forgotten.
-        let before = if known == 0 { rand::random_range(0..=0xffff) } else { known };
+        let before = if known == 0 {
+            rand::random_range(0..=0xffff)
+        } else {
+            known
+        };
         let last = before.saturating_add(BLOCK);
         if last > NUMBER_MAX {
-            tracing::error!(slot, "the numbers of writers are used up; start this replica again");
+            tracing::error!(
+                slot,
+                "the numbers of writers are used up; start this replica again"
+            );
             return None;
         }
         let bytes = [&slot.to_be_bytes()[..], &last.to_be_bytes()[..]].concat();
@@ -107,14 +116,20 @@ fn named(key: &[u8; 32], token: &str) -> Option<Replica> {
     }
     let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), named);
     // In a time that does not depend on where the two differ.
-    let differ = signature.as_ref().iter().zip(shown).fold(0, |all, (a, b)| all | (a ^ b));
+    let differ = signature
+        .as_ref()
+        .iter()
+        .zip(shown)
+        .fold(0, |all, (a, b)| all | (a ^ b));
     if differ != 0 {
         return None;
     }
     let (slot, number) = named.get(NONCE_BYTES..)?.split_at_checked(2)?;
     let slot = u16::from_be_bytes(slot.try_into().ok()?);
     let number: [u8; 3] = number.try_into().ok()?;
-    let number = number.iter().fold(0, |number: u32, byte| number << 8 | u32::from(*byte));
+    let number = number
+        .iter()
+        .fold(0, |number: u32, byte| number << 8 | u32::from(*byte));
     Replica::new(slot, number)
 }
 
@@ -149,7 +164,11 @@ mod tests {
         for at in 0..64 {
             let mut changed = token.clone().into_bytes();
             changed[at] = if changed[at] == b'0' { b'1' } else { b'0' };
-            assert_eq!(named(&[7; 32], std::str::from_utf8(&changed).unwrap()), None, "{at}");
+            assert_eq!(
+                named(&[7; 32], std::str::from_utf8(&changed).unwrap()),
+                None,
+                "{at}"
+            );
         }
         for other in ["", "a", "0123456789abcdef0123456789abcdef", "zz"] {
             assert_eq!(named(&[7; 32], other), None);

@@ -226,6 +226,7 @@ impl Peers {
 
     /// A connected process tells of itself. `false` when this connection is to be given up for an older one.
     fn heard(&self, link: &Arc<Link>, hello: &Hello) -> bool {
+        tracing::trace!(?hello, link = link.number, dialled = link.dialled, "heard");
         let mut state = lock(&self.state);
         if let Some(old) = state
             .links
@@ -330,6 +331,7 @@ impl Peers {
         loop {
             let changed = self.changed.notified();
             let entry = lock(&self.state).members.entry(*tried.borrow());
+            tracing::trace!(?entry, tried = *tried.borrow(), "enters");
             match entry {
                 Entry::Member(replica) => return replica,
                 Entry::First => {

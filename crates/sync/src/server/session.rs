@@ -34,8 +34,8 @@ use super::hub::{Hub, Told, lock};
 use super::streams::Table;
 use super::units::Published;
 use calls::{Finished, Job};
-use documents::Exchange;
 pub(super) use connection::{Ask, Connection, Who};
+use documents::Exchange;
 pub(super) use ledger::{Key, Ledger};
 pub(super) use upgrade::{Parameters, identify, is_token, shown, status, upgrade};
 

@@ -79,7 +79,6 @@ async fn what_only_the_ending_replica_knew_is_handed_over() {
     first.stop();
     let (reader, _seen) = Client::start(client(last.address));
     let asked = json!({"room": "a"});
-    assert_eq!(reader.call("counter/get", &asked).await, Ok(json!({"value": 0})));
     middle.shutdown().await;
     assert_eq!(reader.call("counter/get", &asked).await, Ok(json!({"value": 5})));
 }

@@ -47,7 +47,8 @@ pub(super) async fn open(
         skew_max_ms: SKEW_MAX_MS,
         last_sequence: documents.last_sequence(name),
     };
-    Ok(DocumentCopy::open(settings, stored, view, true))
+    // Whoever uses it says so; a member that asks for it does not.
+    Ok(DocumentCopy::open(settings, stored, view, false))
 }
 
 /// Gives a write to the storage; its owner hears of the end.

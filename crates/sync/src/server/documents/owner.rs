@@ -1,6 +1,7 @@
 //! The actor that owns one copy: does what the copy wants done, and answers who waits.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -67,8 +68,12 @@ pub(super) enum Ask {
 }
 
 impl Ask {
-    /// Whether it has to wait until the copy is ready.
     fn is_of_users(&self) -> bool {
+        self.waits_for_ready() || matches!(self, Self::Subscribe { .. } | Self::Watch { .. })
+    }
+
+    /// Whether it has to wait until the copy is ready.
+    fn waits_for_ready(&self) -> bool {
         matches!(
             self,
             Self::Look(_) | Self::Transact { .. } | Self::Join { .. } | Self::Fill { .. }
@@ -99,10 +104,14 @@ pub(super) struct Owner {
     subscribers: Vec<(Subscriber, bool)>,
     changes: watch::Sender<u64>,
     idle_ticks: u32,
+    /// Ticks since somebody said something.
+    quiet_ticks: u32,
+    /// Says outside that nothing needs the copy.
+    idle: Arc<AtomicBool>,
 }
 
 impl Owner {
-    pub(super) fn new(documents: Weak<Documents>, name: Arc<str>, id: u64) -> Self {
+    pub(super) fn new(documents: Weak<Documents>, name: Arc<str>, id: u64, idle: Arc<AtomicBool>) -> Self {
         Self {
             documents,
             name,
@@ -118,6 +127,8 @@ impl Owner {
             subscribers: Vec::new(),
             changes: watch::Sender::new(0),
             idle_ticks: 0,
+            quiet_ticks: 0,
+            idle,
         }
     }
 }
@@ -146,9 +157,17 @@ impl Actor for Owner {
             return Ok(());
         };
         self.look_around();
-        let ready = self.copy.as_ref().is_some_and(DocumentCopy::is_ready);
-        if ask.is_of_users() && !ready {
+        if !matches!(ask, Ask::Tick | Ask::LookAround | Ask::End | Ask::Stored { .. }) {
+            self.quiet_ticks = 0;
+        }
+        if ask.is_of_users()
+            && let Some(copy) = &mut self.copy
+        {
             self.idle_ticks = 0;
+            copy.set_used(true);
+        }
+        let ready = self.copy.as_ref().is_some_and(DocumentCopy::is_ready);
+        if ask.waits_for_ready() && !ready {
             if self.early.len() < EARLY_MAX {
                 self.early.push_back(ask);
             }
@@ -184,30 +203,25 @@ impl Owner {
     fn take(&mut self, ask: Ask, context: &mut Context<Ask>) {
         let Some(copy) = &mut self.copy else { return };
         match ask {
-            Ask::Look(look) => {
-                self.idle_ticks = 0;
-                look(copy.document());
-            }
+            Ask::Look(look) => look(copy.document()),
             Ask::Transact { act, reply } => self.transact(act, reply, context),
             Ask::Join { writer, delta, reply } => self.join(writer, delta, reply, context),
             Ask::Fill { digest, reply } => {
-                self.idle_ticks = 0;
                 let _ = reply.answer(super::copy::fill(copy, &digest));
             }
             Ask::Subscribe { subscriber, reply } => {
                 if self.subscribers.len() < SUBSCRIBERS_MAX {
-                    copy.set_used(true);
                     self.subscribers.push((subscriber, false));
                     let _ = reply.answer(());
                 }
             }
             Ask::Unsubscribe { id } => self.subscribers.retain(|(subscriber, _)| subscriber.id != id),
             Ask::Watch { reply } => {
-                copy.set_used(true);
                 let _ = reply.answer(self.changes.subscribe());
             }
             Ask::Peer { from, link, message } => {
                 // Of a connection that this copy has not heard of yet, or no longer: not to be trusted.
+                tracing::trace!(name = %self.name, ?from, ?message, "hears");
                 if self.links.get(&from) == Some(&link) {
                     copy.receive(from, message, super::now_ms());
                 }
@@ -217,7 +231,7 @@ impl Owner {
                 stored: true,
             } => copy.stored(version),
             Ask::Stored { version, .. } => copy.not_stored(version),
-            Ask::Tick => self.tick(),
+            Ask::Tick => self.tick(context),
             Ask::Expire => self.expire(context),
             Ask::OpenAnyway => copy.open_anyway(),
             Ask::End => self.end(context),
@@ -229,8 +243,6 @@ impl Owner {
         let (Some(copy), Some(documents)) = (&mut self.copy, self.documents.upgrade()) else {
             return;
         };
-        self.idle_ticks = 0;
-        copy.set_used(true);
         let operations = match act(copy.document()) {
             Ok(operations) => operations,
             Err(why) => {
@@ -284,8 +296,6 @@ impl Owner {
         context: &mut Context<Ask>,
     ) {
         let Some(copy) = &mut self.copy else { return };
-        self.idle_ticks = 0;
-        copy.set_used(true);
         let group = self.next;
         let ticket = group + 1;
         self.next += 2;
@@ -355,7 +365,7 @@ impl Owner {
         }
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self, context: &mut Context<Ask>) {
         let Some(copy) = &mut self.copy else { return };
         self.subscribers
             .retain(|(subscriber, _)| !subscriber.events.is_closed());
@@ -372,6 +382,14 @@ impl Owner {
             copy.set_used(false);
         }
         copy.tick();
+        self.quiet_ticks = self.quiet_ticks.saturating_add(1);
+        if copy.is_closed()
+            && self.quiet_ticks > IDLE_TICKS
+            && let Some(this) = context.this().upgrade()
+        {
+            // What waits already comes first; it may need the copy again.
+            let _ = this.try_send(Ask::End);
+        }
         for (subscriber, behind) in &mut self.subscribers {
             if *behind {
                 *behind = !super::copy::tell_all(copy, subscriber);
@@ -401,6 +419,7 @@ impl Owner {
             let Some(copy) = &mut self.copy else { return };
             let effects = copy.take_effects();
             if effects.is_empty() {
+                self.idle.store(copy.is_closed(), Ordering::Relaxed);
                 return;
             }
             for effect in effects {
@@ -411,7 +430,10 @@ impl Owner {
 
     fn effect(&mut self, effect: Effect, documents: &Arc<Documents>, context: &mut Context<Ask>) {
         match effect {
-            Effect::Send { to, message } => documents.peers.send(to, &self.name, message),
+            Effect::Send { to, message } => {
+                tracing::trace!(name = %self.name, ?to, ?message, "says");
+                documents.peers.send(to, &self.name, message);
+            }
             Effect::Append { .. } | Effect::Snapshot { .. } | Effect::Erase => {
                 store_write(documents, &self.name, effect, context.this());
             }
@@ -432,12 +454,8 @@ impl Owner {
                 }
             }
             Effect::Done(ticket) => self.done(ticket),
-            Effect::Close => {
-                // What waits already comes first; it may need the copy again.
-                if let Some(this) = context.this().upgrade() {
-                    let _ = this.try_send(Ask::End);
-                }
-            }
+            // Not at once: whoever asked for it may send something next. It ends when it was quiet for a while.
+            Effect::Close => {}
         }
     }
 }

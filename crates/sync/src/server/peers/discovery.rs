@@ -114,7 +114,7 @@ async fn wait(mut tried: mpsc::Receiver<Infallible>, all_tried: watch::Sender<bo
 
 async fn dial(hub: Arc<Hub>, address: String, wanted: Arc<AtomicBool>, mut trying: Option<Trying>) {
     // The first token of the file, and after a refusal the next: the peer's file may be older or newer than ours.
-    let mut token = 0;
+    let (mut token, mut tries) = (0, 0);
     while wanted.load(Ordering::Relaxed) {
         match connect(&hub, &address, token).await {
             Ok(socket) => {
@@ -130,7 +130,11 @@ async fn dial(hub: Arc<Hub>, address: String, wanted: Arc<AtomicBool>, mut tryin
                     0
                 };
                 tracing::debug!(address, %error, "peer is not reached");
-                trying = None;
+                // Twice: replicas that start together are up a moment apart, and one of them is to be first.
+                tries += 1;
+                if tries >= 2 {
+                    trying = None;
+                }
             }
         }
         tokio::time::sleep(DIAL_EVERY).await;

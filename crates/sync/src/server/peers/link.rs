@@ -174,6 +174,11 @@ where
         return Some(Run::Ended);
     }
     if !peers.heard(&link, &hello) {
+        if !dialled {
+            // So that the other end knows that it is connected already, and does not dial again and again.
+            let hello = lock(&peers.state).members.hello();
+            link.send(&hello::packet(&hello));
+        }
         link.end();
         let other = lock(&peers.state).links.get(&hello.process).cloned();
         return other.map(Run::Needless);

@@ -39,8 +39,8 @@ fn flagged(flags: u8, digest: &Digest) -> Bytes {
 pub(super) fn send(link: &Link, name: &str, message: Message) {
     let callback = |id, status, payload| own(link, id).map(|id| Packet::Callback { id, status, payload });
     let packet = match message {
-        Message::Delta { id, state } => {
-            delta(link, name, id, &state);
+        Message::Delta { id, state, hold } => {
+            delta(link, name, id, &state, hold);
             return;
         }
         Message::Part { state } => Some(Packet::PeerDelta {
@@ -79,7 +79,7 @@ pub(super) fn send(link: &Link, name: &str, message: Message) {
 }
 
 /// A delta that does not fit into a packet goes in parts; the last of them is acknowledged for all.
-fn delta(link: &Link, name: &str, id: u64, state: &State<Map>) {
+fn delta(link: &Link, name: &str, id: u64, state: &State<Map>, hold: bool) {
     let bytes = state.encode();
     let mut payloads = if bytes.len() <= STATE_BYTES_MAX {
         vec![bytes]
@@ -99,7 +99,8 @@ fn delta(link: &Link, name: &str, id: u64, state: &State<Map>) {
     }
     let id = link.wait(Waits::Delta(name.into(), id));
     link.send(&Packet::PeerDelta {
-        id,
+        // A positive one is relied on.
+        id: if hold { id } else { id.saturating_neg() },
         name: name.to_owned(),
         payload: Bytes::from(last),
     });
@@ -113,8 +114,9 @@ pub(super) fn message(link: &Link, packet: Packet) -> Option<(Arc<str>, Message)
             let message = match id {
                 0 => Message::Part { state },
                 id => Message::Delta {
-                    id: number(link, id)?,
+                    id: number(link, id.saturating_abs())?,
                     state,
+                    hold: id > 0,
                 },
             };
             Some((name.into(), message))

@@ -137,7 +137,11 @@ impl Session {
     pub(super) async fn delta(&mut self, id: i64, document: u64, payload: &Bytes) -> Result<(), End> {
         let opened = match self.opened(document) {
             Ok(opened) if opened.writes => opened,
-            Ok(opened) => return self.deny(id, 403, &format!("you may not change {}", opened.name)).await,
+            Ok(opened) => {
+                return self
+                    .deny(id, 403, &format!("you may not change {}", opened.name))
+                    .await;
+            }
             Err((status, text)) => return self.deny(id, status, &text).await,
         };
         let delta = match State::decode(payload) {
@@ -146,7 +150,9 @@ impl Session {
         };
         let token = self.connection.who().token;
         let Some(writer) = self.connection.documents.writer(&self.hub, &token) else {
-            return self.deny(id, 503, "this replica is no member yet; try again").await;
+            return self
+                .deny(id, 503, "this replica is no member yet; try again")
+                .await;
         };
         let documents = Arc::clone(&self.hub.documents);
         self.exchanges.push(Box::pin(async move {
@@ -180,10 +186,18 @@ impl Session {
 
     fn opened(&self, document: u64) -> Result<Opened, (u64, String)> {
         if self.exchanges.len() >= EXCHANGES_MAX {
-            return Err((503, "too much of this session is on its way; try again".to_owned()));
+            return Err((
+                503,
+                "too much of this session is on its way; try again".to_owned(),
+            ));
         }
         let opened = self.connection.documents.get(document);
-        opened.ok_or_else(|| (404, format!("document {document} is not open; call document/open")))
+        opened.ok_or_else(|| {
+            (
+                404,
+                format!("document {document} is not open; call document/open"),
+            )
+        })
     }
 
     async fn deny(&mut self, id: i64, status: u64, text: &str) -> Result<(), End> {
@@ -208,7 +222,10 @@ impl Session {
                 let (status, payload) = (0, Bytes::from(filled.digest.encode()));
                 self.send(&Packet::Callback { id, status, payload }).await
             }
-            Exchanged::Joined { id, joined: Err(error) }
+            Exchanged::Joined {
+                id,
+                joined: Err(error),
+            }
             | Exchanged::Filled {
                 id,
                 filled: Err(error),

@@ -90,7 +90,10 @@ impl Caller {
     /// Opens a document for exchange in deltas.
     pub(super) async fn open_document(&self, name: &str) -> Result<Value, Fault> {
         if !self.connection.has_socket() {
-            return Err(Fault::new(400, "documents are opened over a WebSocket; use document/read here"));
+            return Err(Fault::new(
+                400,
+                "documents are opened over a WebSocket; use document/read here",
+            ));
         }
         let schema = self.hub.documents.schema(name)?;
         let token = self.connection.who().token;

@@ -39,7 +39,10 @@ impl Unit for Document {
                 let closed = document.is_some_and(|document| caller.close_document(document));
                 return match closed {
                     true => Ok(Value::Null),
-                    false => Err(Fault::new(404, "document: give the number that document/open gave")),
+                    false => Err(Fault::new(
+                        404,
+                        "document: give the number that document/open gave",
+                    )),
                 };
             }
             let name = arguments.text("name", NAME_BYTES_MAX)?;
@@ -56,14 +59,21 @@ impl Unit for Document {
 async fn operate(caller: &Caller, name: &str, operations: Option<&Value>) -> Result<Value, Fault> {
     caller.needs(name, Access::Write)?;
     let operations = match operations {
-        Some(Value::Array(operations)) if (1..=OPERATIONS_MAX).contains(&operations.len()) => operations.clone(),
+        Some(Value::Array(operations)) if (1..=OPERATIONS_MAX).contains(&operations.len()) => {
+            operations.clone()
+        }
         Some(operation @ Value::Object(_)) => vec![operation.clone()],
         _ => {
-            let text = format!("operations: give 1 to {OPERATIONS_MAX} operations, such as {{\"field\": \"likes\", \"increment\": 1}}");
+            let text = format!(
+                "operations: give 1 to {OPERATIONS_MAX} operations, such as {{\"field\": \"likes\", \"increment\": 1}}"
+            );
             return Err(Fault::new(400, text));
         }
     };
-    caller.documents().transact(name, Box::new(move |_| Ok(operations))).await?;
+    caller
+        .documents()
+        .transact(name, Box::new(move |_| Ok(operations)))
+        .await?;
     let value = caller.documents().read(name, Copy::to_json).await?;
     Ok(json!({"value": value}))
 }

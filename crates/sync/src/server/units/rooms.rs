@@ -55,14 +55,16 @@ fn operation(method: &str, arguments: &Arguments, writer: &str) -> Result<Value,
     Ok(match method {
         "like" => {
             let count = arguments.get("count").map_or(Some(1), Value::as_u64);
-            let count = count.ok_or_else(|| Fault::new(400, "count: give a whole number from 0 on, or nothing for 1"))?;
+            let count = count
+                .ok_or_else(|| Fault::new(400, "count: give a whole number from 0 on, or nothing for 1"))?;
             json!({"field": "likes", "increment": count})
         }
         "tag" => json!({"field": "tags", "add": arguments.text("tag", TEXT_BYTES_MAX)?}),
         "untag" => json!({"field": "tags", "remove": arguments.text("tag", TEXT_BYTES_MAX)?}),
         "stock" => {
             let change = arguments.get("change").and_then(Value::as_i64);
-            let change = change.ok_or_else(|| Fault::new(400, "change: give a whole number, negative to take away"))?;
+            let change = change
+                .ok_or_else(|| Fault::new(400, "change: give a whole number, negative to take away"))?;
             let item = arguments.text("item", TEXT_BYTES_MAX)?;
             let operation = json!({"increment": change});
             json!({"field": "inventory", "update": item, "type": "pn-counter", "operation": operation})
@@ -80,7 +82,10 @@ async fn change(documents: &Arc<Documents>, room: &str, operation: Value) -> Res
     let leaves = operation.get("field") == Some(&json!("presence")) && operation.get("remove").is_some();
     let act = move |document: &Document| {
         // Whoever is not there has left already.
-        let writer = operation.get("remove").and_then(Value::as_str).unwrap_or_default();
+        let writer = operation
+            .get("remove")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         if leaves && !present(document, writer) {
             return Ok(Vec::new());
         }
@@ -100,7 +105,9 @@ fn reading(document: &Document) -> Value {
     let plain = |field: &str, kind: &str| {
         let entries = document.field_to_json(field).unwrap_or_default();
         let entries = entries.as_object().cloned().unwrap_or_default();
-        let plain = entries.into_iter().filter_map(|(key, types)| Some((key, types.get(kind)?.clone())));
+        let plain = entries
+            .into_iter()
+            .filter_map(|(key, types)| Some((key, types.get(kind)?.clone())));
         Value::Object(plain.collect::<Map<_, _>>())
     };
     json!({
