@@ -146,6 +146,8 @@ struct Neighbour {
     filled: bool,
     /// It wants to hear of changes.
     follows: bool,
+    /// It takes itself for a holder.
+    claims: bool,
     /// It was told that we want to hear of changes.
     followed: bool,
     /// It lacks something that no delta on the way has.

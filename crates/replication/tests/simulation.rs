@@ -83,3 +83,16 @@ fn everybody_holds_what_is_everywhere() {
         ..Plan::default()
     });
 }
+
+/// A fault between just two, that nobody else sees.
+#[test]
+fn two_that_never_see_each_other_have_the_same_through_the_third() {
+    seeds(&Plan {
+        name: "two of three apart",
+        seeds: 20,
+        nodes: 3,
+        faults: false,
+        apart: true,
+        ..Plan::default()
+    });
+}

@@ -46,13 +46,18 @@ impl DocumentCopy {
             } => {
                 let neighbour = self.neighbour(from);
                 neighbour.follows |= follow;
+                neighbour.claims = stored;
                 if stored {
                     neighbour.held.join(&digest.context);
                 }
                 self.answer(from, id, fill.then_some(&digest));
             }
             Message::Filled { id, digest, stored } => self.filled(from, id, &digest, stored),
-            Message::Leave => self.neighbour(from).follows = false,
+            Message::Leave => {
+                let neighbour = self.neighbour(from);
+                neighbour.follows = false;
+                neighbour.claims = false;
+            }
         }
         self.settle();
         self.look_leave();
@@ -61,6 +66,11 @@ impl DocumentCopy {
     /// A delta that somebody relies on. Who takes this copy for a holder while it is none sees other members than it
     /// does: the copy passes the delta on, and says that it is held once the holders do.
     fn delta(&mut self, from: Replica, id: u64, delta: &State<Map>, hold: bool, now_ms: u64) {
+        if self.leaves() && !hold {
+            self.send(from, Message::Leave);
+            self.send(from, Message::Held { id, stored: false });
+            return;
+        }
         if !self.learn(from, delta, now_ms) {
             self.send_stored(from, Message::Refused { id });
             return;
@@ -139,6 +149,7 @@ impl DocumentCopy {
         neighbour.asked = None;
         neighbour.met = true;
         neighbour.filled |= fill;
+        neighbour.claims = stored;
         neighbour.behind = false;
         if stored {
             neighbour.held.join(&digest.context);
@@ -212,8 +223,15 @@ impl DocumentCopy {
             .iter()
             .filter(|(replica, neighbour)| {
                 let mine = from.is_none() || passes_on;
-                let holder = mine && neighbour.met && self.holders.contains(*replica);
-                Some(**replica) != from && (holder || neighbour.follows)
+                let holds = self.holders.contains(*replica);
+                // One that takes itself for a holder and is none here sees other members: only this copy may tell it.
+                let hears = neighbour.follows
+                    || if holds {
+                        mine && neighbour.met
+                    } else {
+                        neighbour.claims
+                    };
+                Some(**replica) != from && hears
             })
             .map(|(replica, _)| *replica)
             .collect();

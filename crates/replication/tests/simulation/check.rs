@@ -78,3 +78,26 @@ pub fn settled(
         assert!(count >= least, "{name}: {count} counted of {least}");
     }
 }
+
+/// Whoever uses a document has all that was acknowledged anywhere, though members see different ones.
+pub fn alike(
+    nodes: &BTreeMap<usize, Replica>,
+    names: &[&'static str],
+    acknowledged: &BTreeMap<&'static str, Vec<Value>>,
+) {
+    for name in names {
+        for node in nodes.values().filter(|node| node.used.contains(name)) {
+            let copy = node.copies.get(name).map(|(_, copy)| copy);
+            let present = copy.map(|copy| elements(copy.state())).unwrap_or_default();
+            for element in acknowledged.get(name).into_iter().flatten() {
+                assert!(
+                    present.contains(element),
+                    "{name}: {:?} lacks {element:?}",
+                    node.replica
+                );
+            }
+            let waiting = copy.map_or(0, |copy| copy.waiting());
+            assert_eq!(waiting, 0, "{name}: writes wait for ever at {:?}", node.replica);
+        }
+    }
+}

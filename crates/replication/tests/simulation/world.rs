@@ -26,6 +26,8 @@ pub struct Plan {
     /// Replicas that are replaced.
     pub releases: u64,
     pub everywhere: bool,
+    /// The replicas of slots 0 and 2 never see each other.
+    pub apart: bool,
 }
 
 impl Default for Plan {
@@ -39,6 +41,7 @@ impl Default for Plan {
             skew_ms: 100,
             releases: 0,
             everywhere: false,
+            apart: false,
         }
     }
 }
@@ -91,7 +94,11 @@ impl<'a> World<'a> {
             }
         }
         world.settle();
-        check::settled(&world.nodes, &NAMES, &world.acknowledged);
+        if plan.apart {
+            check::alike(&world.nodes, &NAMES, &world.acknowledged);
+        } else {
+            check::settled(&world.nodes, &NAMES, &world.acknowledged);
+        }
         world
             .acknowledged
             .values()
@@ -310,7 +317,8 @@ impl<'a> World<'a> {
     fn look_absent(&mut self) {
         let expected = self.plan.nodes.max(self.nodes.len());
         for node in self.nodes.values_mut() {
-            node.absent = expected.saturating_sub(node.sees.len() + 1);
+            let unseen = usize::from(self.plan.apart && node.replica.slot() != 1);
+            node.absent = expected.saturating_sub(node.sees.len() + 1 + unseen);
             node.view_changed();
         }
     }
@@ -322,7 +330,8 @@ impl<'a> World<'a> {
         };
         let (from, to) = (self.nodes[&a].replica, self.nodes[&b].replica);
         let noticed = !self.nodes[&a].sees.contains_key(&to);
-        if from == to || self.network.connected(from, to) || self.network.cut(from, to) || !noticed {
+        let apart = self.plan.apart && from.slot() != 1 && to.slot() != 1;
+        if apart || from == to || self.network.connected(from, to) || self.network.cut(from, to) || !noticed {
             return;
         }
         self.say(|| format!("connect {from:?} {to:?}"));
@@ -473,7 +482,12 @@ impl<'a> World<'a> {
         self.network.cuts.clear();
         for _ in 0..10_000 {
             let all = self.nodes.len() - 1;
-            if self.nodes.values().all(|node| node.sees.len() == all) {
+            let apart = |node: &Node| usize::from(self.plan.apart && node.replica.slot() != 1);
+            if self
+                .nodes
+                .values()
+                .all(|node| node.sees.len() + apart(node) == all)
+            {
                 return;
             }
             self.connect();
@@ -506,7 +520,7 @@ impl<'a> World<'a> {
         self.look_absent();
         self.join_everybody();
         let mut quiet = 0;
-        for _ in 0..20_000 {
+        for round in 0..20_000 {
             self.now += 50;
             self.deliver();
             let busy = self.nodes.values().any(|node| !node.storing.is_empty());
@@ -515,8 +529,8 @@ impl<'a> World<'a> {
             } else {
                 0
             };
-            // A few ticks without anything to say.
-            if quiet > 200 {
+            // A few ticks without anything to say. Members that see different ones ask each other again at each tick.
+            if quiet > 200 || (self.plan.apart && round > 400) {
                 return;
             }
         }
