@@ -1,0 +1,124 @@
+import type { Reader, Writer } from './codec.js';
+import { Context } from './context.js';
+import { compareDots, type Dot, dotAfter, type Replica, SEQUENCE_MAX } from './dot.js';
+import { type LimitError, OperationError } from './errors.js';
+
+/** What a join knows while it walks two stores. */
+export interface Join {
+  /** Context of the store that changes. */
+  readonly mine: Context;
+  /** Context of the store that comes in. */
+  readonly theirs: Context;
+  /** How many entries were dropped because the other side had removed them. */
+  dropped: number;
+  /** Set when a bound was reached; the join then has no result. */
+  exceeded?: LimitError;
+}
+
+/** A store and the dots that it needs or covers: a small state. */
+export interface Fragment {
+  readonly store: Store;
+  readonly context: Context;
+}
+
+/**
+ * Live dots and what hangs on them. Only meaningful together with a context that has all of them. Arguments called `theirs`,
+ * `guide` and `seen` are of the same type as the store.
+ */
+export interface Store {
+  /** Type tag in bytes. */
+  readonly tag: number;
+
+  /** Whether there is nothing. */
+  isBottom(): boolean;
+
+  /** Visits live dots. With a guide, only those at the keys that the guide has. */
+  visit(guide: Store | undefined, visit: (dot: Dot) => void): void;
+
+  /** Visits every dot that has to be in the context because of an entry: live dots and those of deletions. */
+  visitEntries(visit: (dot: Dot) => void): void;
+
+  /** The join rule, at the keys that `theirs` has. Never keeps a reference to what `theirs` may change. */
+  join(theirs: Store, join: Join): void;
+
+  /** The join rule at all other keys: drops what the other side has seen and does not have. */
+  sweep(theirs: Store | undefined, join: Join): void;
+
+  /** Entries that are not in the context, or changed by a dot that is not. */
+  unknownTo(context: Context): Store;
+
+  /** The delta of an operation; nothing when there is nothing to do. Does not change the store. */
+  prepare(operation: unknown, mint: Mint): Fragment | undefined;
+
+  /** What readers see. */
+  read(): unknown;
+
+  /** Appends the body. */
+  encodeBody(context: Context, to: Writer): void;
+
+  /** Reads all that is left into this empty store. */
+  decodeBody(from: Reader, context: Context, depth: number): void;
+
+  /** Visits live dots of which only a later change is known. */
+  visitIncomplete(visit: (dot: Dot) => void): void;
+
+  /** Visits live dots whose payload changed by collection, which has no dot of its own. */
+  visitRaised(visit: (dot: Dot) => void): void;
+
+  /** The largest stamp, for the skew bound. */
+  newestStamp(): bigint | undefined;
+
+  /** Whether any part is of a type that this version does not know. */
+  hasUnknown(): boolean;
+}
+
+/** The parts of `Store` that most types do not need. */
+export abstract class PlainStore {
+  visitIncomplete(_visit: (dot: Dot) => void): void {}
+
+  visitRaised(_visit: (dot: Dot) => void): void {}
+
+  newestStamp(): bigint | undefined {
+    return undefined;
+  }
+
+  hasUnknown(): boolean {
+    return false;
+  }
+}
+
+/** Makes new dots for one operation. */
+export class Mint {
+  readonly #end: Dot;
+  #next: Dot;
+
+  constructor(
+    readonly replica: Replica,
+    readonly context: Context,
+  ) {
+    this.#next = dotAfter(context.lastOf(replica), 1);
+    this.#end = { slot: replica.slot, incarnation: replica.incarnation, sequence: SEQUENCE_MAX };
+  }
+
+  /** The first of `count` consecutive dots. */
+  dots(count: number): Dot {
+    const first = this.#next;
+    const after = dotAfter(first, count);
+    if (compareDots(after, this.#end) > 0 || this.context.isRetired(this.replica)) {
+      const { slot, incarnation } = this.replica;
+      throw new OperationError('retired', `replica ${slot}/${incarnation} may not write any more; lease a new incarnation`);
+    }
+    this.#next = after;
+    return first;
+  }
+
+  dot(): Dot {
+    return this.dots(1);
+  }
+
+  /** Whether the dot is of this replica, or of a retired earlier incarnation of its slot: a share that it may carry on. */
+  owns(dot: Dot): boolean {
+    return dot.slot === this.replica.slot &&
+      (compareDots(dot, { ...this.#end, sequence: 0 }) > 0 || this.context.isRetired(dot));
+  }
+}
