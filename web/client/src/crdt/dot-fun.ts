@@ -60,9 +60,12 @@ export abstract class DotFun<T> extends PlainStore implements Store {
       else if (!join.theirs.contains(entry.dot)) kept.push(entry);
     }
     join.dropped += this.entries.length - kept.length;
+    join.changed ||= kept.length < this.entries.length;
     this.entries = kept;
     for (const entry of other.entries) {
-      if (!join.mine.contains(entry.dot)) this.entries.splice(this.#lowerBound(entry.dot), 0, entry);
+      if (join.mine.contains(entry.dot)) continue;
+      this.entries.splice(this.#lowerBound(entry.dot), 0, entry);
+      join.changed = true;
     }
   }
 

@@ -2,9 +2,13 @@ export { Clock, stampAt, stampMilliseconds } from './clock.js';
 export { Reader, Writer } from './codec.js';
 export { Context, type Interval } from './context.js';
 export { decodeContext, encodeContext } from './context-bytes.js';
+export {
+  Document, type DocumentOperation, type DocumentReading, type MapContent, parseSchema, type Readings, type Schema, type Verbs,
+} from './document.js';
 export type { Dot, Replica } from './dot.js';
 export { DecodeError, LimitError, OperationError, type Retry, SkewError } from './errors.js';
 export type { Edge, GraphOperation } from './graph.js';
+export { type Json, valueFromJson, valueToJson } from './json.js';
 export { CrdtMap, type MapOperation, type MapReading } from './map.js';
 export type { Stamped } from './register.js';
 export { List, type SequenceOperation, Text } from './sequence.js';

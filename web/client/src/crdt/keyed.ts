@@ -55,6 +55,7 @@ export class Keyed<K> {
       const kept = mine.filter((dot) => others.some((other) => sameDot(other, dot)) || !join.theirs.contains(dot));
       join.dropped += mine.length - kept.length;
       const fresh = others.filter((dot) => !join.mine.contains(dot));
+      join.changed ||= fresh.length > 0 || kept.length < mine.length;
       this.put(key, fresh.length === 0 ? kept : [...kept, ...fresh].sort(compareDots));
     }
   }
@@ -66,6 +67,7 @@ export class Keyed<K> {
       const kept = dots.filter((dot) => !join.theirs.contains(dot));
       if (kept.length === dots.length) continue;
       join.dropped += dots.length - kept.length;
+      join.changed = true;
       changed.push([key, kept]);
     }
     for (const [key, dots] of changed) this.put(key, dots);

@@ -108,7 +108,7 @@ export class CrdtMap implements Store {
   join(theirs: Store, join: Join): void {
     const other = theirs as CrdtMap;
     this.#unknown ||= other.#unknown;
-    for (const [key, inner] of other.#entries.entries()) {
+    for (const [key, inner] of other.#entries.entries()) within(key, join, () => {
       const mine = this.#entries.get(key);
       if (mine !== undefined) {
         mine.join(inner, join);
@@ -116,19 +116,20 @@ export class CrdtMap implements Store {
       } else if (inner instanceof Unknown) {
         const copy = inner.clone();
         copy.absent.join(join.mine);
+        join.changed = true;
         this.#put(key, copy);
       } else {
         const fresh = emptyStore(key.tag);
         fresh?.join(inner, join);
         if (fresh !== undefined) this.#put(key, fresh);
       }
-    }
+    });
   }
 
   sweep(theirs: Store | undefined, join: Join): void {
     const other = theirs as CrdtMap | undefined;
     this.#entries.retain((key, store) => {
-      store.sweep(other && other.#entries.get(key), join);
+      within(key, join, () => store.sweep(other && other.#entries.get(key), join));
       return !store.isBottom();
     });
   }
@@ -202,6 +203,17 @@ export class CrdtMap implements Store {
     map.#put(key, store);
     return map;
   }
+}
+
+/** Walks one entry; collects its name when it changed and this is the outermost map. */
+function within(key: MapKey, join: Join, walk: () => void): void {
+  const { names, changed } = join;
+  join.names = undefined;
+  join.changed = false;
+  walk();
+  if (join.changed) names?.add(key.name);
+  join.changed ||= changed;
+  join.names = names;
 }
 
 function decodeEntry(key: MapKey, body: Reader, context: Context, depth: number): Store {

@@ -135,8 +135,9 @@ export abstract class Sequence<T> extends PlainStore implements Store {
     const known = (dot: Dot | undefined): boolean => dot === undefined || mine.locate(dot) !== undefined;
     if (!fresh.every((run) => known(run.place?.parent) && known(run.place?.rightOrigin))) return false;
     for (const run of fresh) mine.placeRun(run.clone());
+    join.changed ||= fresh.length > 0;
     for (const run of theirs.runs.values()) {
-      if (run.deletedBy !== undefined) mine.deleteRange(run.interval, run.deletedBy);
+      if (run.deletedBy !== undefined && mine.deleteRange(run.interval, run.deletedBy)) join.changed = true;
     }
     return true;
   }

@@ -204,7 +204,9 @@ export class TwoPhaseSet<K = Value> extends PlainStore implements VisibleSet<K> 
       const mine = this.#added.observed(key);
       const kept = mine.filter((dot) => !join.theirs.contains(dot));
       join.dropped += mine.length - kept.length;
-      if (kept.length < mine.length) this.#added.put(key, kept);
+      if (kept.length === mine.length) continue;
+      join.changed = true;
+      this.#added.put(key, kept);
     }
   }
 

@@ -51,16 +51,21 @@ export class State<S extends Store> {
     return this.context.isEmpty && this.store.isBottom();
   }
 
-  /** Joins another state or delta, which stays as it is. Throws `LimitError` and changes nothing when a bound is reached. */
-  join(other: State<S>): void {
+  /**
+   * Joins another state or delta, which stays as it is. Throws `LimitError` and changes nothing when a bound is reached. Of
+   * a map, gives the names of the entries that changed.
+   */
+  join(other: State<S>): ReadonlySet<string> {
     const unknown = this.store.hasUnknown() || other.store.hasUnknown();
     if (unknown) this.#tryJoin(other);
-    this.#joinStores(other, unknown);
+    const names = new Set<string>();
+    this.#joinStores(other, unknown, names);
     this.context.join(other.context);
+    return names;
   }
 
-  #joinStores(other: State<S>, sweepAlways: boolean): Join {
-    const join: Join = { mine: this.context, theirs: other.context, dropped: 0 };
+  #joinStores(other: State<S>, sweepAlways: boolean, names?: Set<string>): Join {
+    const join: Join = { mine: this.context, theirs: other.context, dropped: 0, changed: false, names };
     // How many of my dots the other side may have seen die. When the walk along its keys met all of them, the other keys
     // need no look; that makes a delta cheap however large the state is.
     let dead = this.context.overlap(other.context);

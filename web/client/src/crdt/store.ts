@@ -11,6 +11,10 @@ export interface Join {
   readonly theirs: Context;
   /** How many entries were dropped because the other side had removed them. */
   dropped: number;
+  /** Set when anything that readers could see was added, dropped or replaced. */
+  changed: boolean;
+  /** Collects the names of changed entries of the outermost map. */
+  names?: Set<string> | undefined;
   /** Set when a bound was reached; the join then has no result. */
   exceeded?: LimitError;
 }
@@ -116,9 +120,14 @@ export class Mint {
     return this.dots(1);
   }
 
-  /** Whether the dot is of this replica, or of a retired earlier incarnation of its slot: a share that it may carry on. */
+  /**
+   * Whether the dot is of this replica, or of an earlier incarnation of its slot when all of them are retired: a share that
+   * it may carry on. As long as one before it may still write, that one may carry on the same.
+   */
   owns(dot: Dot): boolean {
-    return dot.slot === this.replica.slot &&
-      (compareDots(dot, { ...this.#end, sequence: 0 }) > 0 || this.context.isRetired(dot));
+    const { slot, incarnation } = this.replica;
+    if (dot.slot !== slot || dot.incarnation > incarnation) return false;
+    const isOwn = dot.incarnation === incarnation && dot.sequence > 0;
+    return isOwn || this.context.isRetired({ slot, incarnation: incarnation - 1 });
   }
 }

@@ -64,6 +64,8 @@ export class Unknown extends PlainStore implements Store {
 
   join(theirs: Store, join: Join): void {
     const other = theirs as Unknown;
+    // What an unknown part holds cannot be told apart.
+    join.changed = true;
     for (const piece of other.pieces) this.#add(piece);
     this.absent.join(other.absent);
     if (this.pieces.reduce((sum, { body }) => sum + body.length, 0) > BYTES_MAX) {

@@ -1,5 +1,5 @@
 import type { Context } from '../context.js';
-import { compareDots, type Dot, dotAfter } from '../dot.js';
+import { compareDots, type Dot, dotAfter, sameDot } from '../dot.js';
 import type { Join } from '../store.js';
 import { Order } from './order.js';
 import { comparePlaces, type Place, Run } from './run.js';
@@ -49,26 +49,31 @@ export function joinElements<T>(
 ): Order<T> {
   const [ours, others] = [elements(mine), elements(theirs)];
   const joined: Node<T>[] = [];
+  const add = (other: Node<T>): void => {
+    if (join.mine.contains(other.dot)) return;
+    joined.push(other);
+    join.changed = true;
+  };
   let at = 0;
   for (const node of ours) {
     for (let other = others[at]; other !== undefined && compareDots(other.dot, node.dot) < 0; other = others[at]) {
-      if (!join.mine.contains(other.dot)) joined.push(other);
+      add(other);
       at += 1;
     }
     const same = others[at];
     if (same !== undefined && compareDots(same.dot, node.dot) === 0) {
-      joined.push(joinNodes(node, same, compare));
+      const both = joinNodes(node, same, compare);
+      join.changed ||= comparePlaces(both.place, node.place) !== 0 || !sameDot(both.deletedBy, node.deletedBy);
+      joined.push(both);
       at += 1;
     } else if (join.theirs.contains(node.dot)) {
       join.dropped += 1;
+      join.changed = true;
     } else {
       joined.push(node);
     }
   }
-  for (; at < others.length; at += 1) {
-    const other = others[at] as Node<T>;
-    if (!join.mine.contains(other.dot)) joined.push(other);
-  }
+  for (; at < others.length; at += 1) add(others[at] as Node<T>);
   return fromRuns(joined.map(single));
 }
 

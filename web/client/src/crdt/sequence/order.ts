@@ -189,15 +189,16 @@ export class Order<T> {
     this.#hint = index - 1;
   }
 
-  /** Turns nodes into tombstones; of two deletions the smaller dot stays. */
-  deleteRange(range: Interval, by: Dot): void {
+  /** Turns nodes into tombstones; of two deletions the smaller dot stays. Says whether anything changed. */
+  deleteRange(range: Interval, by: Dot): boolean {
     let next = range.first;
+    let changed = false;
     while (compareDots(next, range.last) <= 0) {
       const found = this.locate(next);
       if (found === undefined) {
         // Nothing here: go on with the next run in the range.
         const following = this.runs.keys()[this.runs.lowerBound(next)];
-        if (following === undefined || compareDots(following, range.last) > 0) return;
+        if (following === undefined || compareDots(following, range.last) > 0) break;
         next = following;
         continue;
       }
@@ -210,13 +211,14 @@ export class Order<T> {
       const part = this.order[index];
       if (part !== undefined) {
         this.visible -= part.visible;
-        part.delete(by);
+        if (part.delete(by)) changed = true;
       }
       this.#hint = index;
       this.#mergeBefore(index + 1);
       this.#mergeBefore(index);
       next = dotAfter(next, count);
     }
+    return changed;
   }
 
   /** The index in the order of the run that has a visible element, and the offset in it. Looks from the nearer end. */

@@ -111,9 +111,11 @@ export class Run<T> {
     return rest;
   }
 
-  /** Turns all its nodes into tombstones; of two deletions the smaller dot stays. */
-  delete(by: Dot): void {
+  /** Turns all its nodes into tombstones; of two deletions the smaller dot stays. Says whether anything changed. */
+  delete(by: Dot): boolean {
+    if (this.deletedBy !== undefined && compareDots(by, this.deletedBy) >= 0) return false;
     this.values = [];
-    this.deletedBy = this.deletedBy === undefined || compareDots(by, this.deletedBy) < 0 ? by : this.deletedBy;
+    this.deletedBy = by;
+    return true;
   }
 }
