@@ -1,5 +1,5 @@
 import type { Reader, Writer } from './codec.js';
-import { Context } from './context.js';
+import { Context, type Interval } from './context.js';
 import { type Dot, distance, dotAfter, sameDot, STABLE } from './dot.js';
 import { DecodeError, OperationError } from './errors.js';
 import { decodeRuns, type ElementKind, encodeRuns, NODES_MAX } from './sequence/bytes.js';
@@ -68,6 +68,33 @@ export abstract class Sequence<T> extends PlainStore implements Store {
   /** Where the anchor is now, counted in visible elements; for a deleted element, where it was. */
   indexOf(anchor: Dot): number | undefined {
     return this.#order.indexOf(anchor);
+  }
+
+  /** Dots of visible elements. */
+  nodesAt(index: number, length: number): readonly Interval[] {
+    return this.#order.visibleNodes(index, index + length).intervals;
+  }
+
+  isVisible(dot: Dot): boolean {
+    return this.#order.locate(dot)?.run.isAlive === true;
+  }
+
+  /** Index and count of the ranges of visible elements whose dots are in the context, ascending. */
+  visibleRanges(nodes: Context): [number, number][] {
+    const ranges: [number, number][] = [];
+    let before = 0;
+    for (const run of this.#order.order) {
+      const found = run.isAlive ? Context.from(run.interval).intersection(nodes).intervals : [];
+      for (const { first, last } of found) {
+        const start = before + distance(run.first, first);
+        const count = distance(first, last) + 1;
+        const previous = ranges.at(-1);
+        if (previous !== undefined && previous[0] + previous[1] === start) previous[1] += count;
+        else ranges.push([start, count]);
+      }
+      before += run.visible;
+    }
+    return ranges;
   }
 
   visit(_guide: Store | undefined, visit: (dot: Dot) => void): void {
