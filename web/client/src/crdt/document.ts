@@ -127,15 +127,25 @@ export class Document<S extends Schema = Schema> {
 
   /** Applies an operation and gives its delta; nothing when nothing changed. */
   apply(operation: DocumentOperation<S>, replica: Replica, nowMs: number): State<CrdtMap> | undefined {
-    return this.#apply(operation, replica, nowMs, NATIVE);
+    return this.#joined(this.prepare(operation, replica, nowMs));
+  }
+
+  /** The delta of an operation; nothing when there is nothing to do. Changes nothing. */
+  prepare(operation: DocumentOperation<S>, replica: Replica, nowMs: number): State<CrdtMap> | undefined {
+    return this.#prepare(operation, replica, nowMs, NATIVE);
   }
 
   /** As `apply`, for an operation in JSON forms. */
   applyJson(operation: unknown, replica: Replica, nowMs: number): State<CrdtMap> | undefined {
-    return this.#apply(operation, replica, nowMs, JSON_FORMS);
+    return this.#joined(this.#prepare(operation, replica, nowMs, JSON_FORMS));
   }
 
-  #apply(operation: unknown, replica: Replica, nowMs: number, source: ValueSource): State<CrdtMap> | undefined {
+  #joined(delta: State<CrdtMap> | undefined): State<CrdtMap> | undefined {
+    if (delta !== undefined) this.#state.join(delta);
+    return delta;
+  }
+
+  #prepare(operation: unknown, replica: Replica, nowMs: number, source: ValueSource): State<CrdtMap> | undefined {
     if (!isObject(operation)) throw wrong('operation', 'an object', operation);
     const { field, ...verb } = operation;
     const declared = typeof field === 'string' && Object.hasOwn(this.schema, field) ? this.schema[field] : undefined;
@@ -147,10 +157,10 @@ export class Document<S extends Schema = Schema> {
     if (verb['reset'] !== undefined) {
       only(verb, 'operation', 'reset');
       if (verb['reset'] !== true) throw wrong('operation.reset', 'true', verb['reset']);
-      return this.#state.update(replica, { remove: field });
+      return this.#state.prepare(replica, { remove: field });
     }
     const inner = parser.parse(declared.type, verb, 'operation', this.field(field as keyof S & string));
-    return this.#state.update(replica, { update: field, type: declared.type, operation: inner });
+    return this.#state.prepare(replica, { update: field, type: declared.type, operation: inner });
   }
 
   /** A stamp later than the register's, or the application's own, within the bound. */

@@ -97,13 +97,17 @@ export class State<S extends Store> {
     return a.length === b.length && a.every((byte, at) => byte === b[at]);
   }
 
-  /** Applies an operation and gives its delta; nothing when nothing changed. Throws `OperationError` and changes nothing. */
-  update(replica: Replica, operation: unknown): State<S> | undefined {
+  /** The delta of an operation; nothing when there is nothing to do. Changes nothing. */
+  prepare(replica: Replica, operation: unknown): State<S> | undefined {
     if (!isReplica(replica)) throw new OperationError('bad-argument', 'replica: slot 0 to 65,535, incarnation 1 to 2^24-1');
     const made = this.store.prepare(operation, new Mint(replica, this.context));
-    if (made === undefined) return undefined;
-    const delta = new State(made.store as S, made.context);
-    this.join(delta);
+    return made === undefined ? undefined : new State(made.store as S, made.context);
+  }
+
+  /** Applies an operation and gives its delta; nothing when nothing changed. Throws `OperationError` and changes nothing. */
+  update(replica: Replica, operation: unknown): State<S> | undefined {
+    const delta = this.prepare(replica, operation);
+    if (delta !== undefined) this.join(delta);
     return delta;
   }
 

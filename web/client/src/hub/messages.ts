@@ -49,7 +49,11 @@ export type TabMessage =
     }
   | { readonly type: 'alive' }
   | { readonly type: 'bye' }
-  | { readonly type: 'call'; readonly id: number; readonly method: string; readonly args: unknown }
+  | {
+      readonly type: 'call'; readonly id: number; readonly method: string; readonly args: unknown;
+      /** Id on the wire, when an earlier hub has given one: the service then answers from its record. */
+      readonly wireId?: number | undefined;
+    }
   | { readonly type: 'cancel'; readonly id: number }
   | { readonly type: 'subscribe' | 'unsubscribe'; readonly name: string }
   | {
@@ -68,6 +72,7 @@ export type TabMessage =
 export type HubMessage =
   | { readonly type: 'welcome'; readonly lock?: string | undefined }
   | { readonly type: 'link'; readonly state: LinkState; readonly token: string; readonly nextId: number; readonly revision: string }
+  | { readonly type: 'called'; readonly id: number; readonly wireId: number }
   | { readonly type: 'result'; readonly id: number; readonly value: unknown }
   | { readonly type: 'failure'; readonly id: number; readonly failure: Failure }
   | { readonly type: 'event'; readonly name: string; readonly data: unknown }
