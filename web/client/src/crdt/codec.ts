@@ -88,7 +88,11 @@ export class Writer {
 export class Reader {
   #at = 0;
 
-  constructor(readonly bytes: Uint8Array) {}
+  /** `isLoose`: takes numbers that are longer than they need to be, as the wire does; states have one encoding. */
+  constructor(
+    readonly bytes: Uint8Array,
+    private readonly isLoose = false,
+  ) {}
 
   get left(): number {
     return this.bytes.length - this.#at;
@@ -116,11 +120,12 @@ export class Reader {
   varint(field: string): number {
     let value = 0;
     let scale = 1;
-    for (let index = 0; index < 8; index += 1) {
+    for (let index = 0; index < 10; index += 1) {
       const byte = this.byte(field);
       value += (byte & 0x7f) * scale;
+      if (value > Number.MAX_SAFE_INTEGER) break;
       if (byte < 0x80) {
-        if ((byte === 0 && index > 0) || value > Number.MAX_SAFE_INTEGER) break;
+        if (byte === 0 && index > 0 && !this.isLoose) break;
         return value;
       }
       scale *= 0x80;

@@ -1,6 +1,6 @@
 import { CallError } from '../errors.js';
 import type { Connection } from '../session/connection.js';
-import { fromPayload, toPayload } from '../wire/packet.js';
+import { errorText, fromPayload, toPayload } from '../wire/packet.js';
 import type { Answer, Requests } from './requests.js';
 
 interface Call {
@@ -15,10 +15,6 @@ interface Call {
 /** How a call ended. */
 export type CallResult = { readonly value: unknown } | { readonly error: CallError };
 
-function textOf(payload: Uint8Array): string {
-  return new TextDecoder().decode(payload);
-}
-
 /** What a CALLBACK says. */
 export function resultOf({ status, payload }: Answer): CallResult {
   try {
@@ -26,7 +22,7 @@ export function resultOf({ status, payload }: Answer): CallResult {
   } catch {
     return { error: new CallError(502, 'the result is not JSON') };
   }
-  return { error: new CallError(status, textOf(payload)) };
+  return { error: new CallError(status, errorText(payload)) };
 }
 
 /** Calls by HTTP, while sockets do not get through. */

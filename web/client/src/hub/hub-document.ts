@@ -7,7 +7,7 @@ import type { CrdtMap } from '../crdt/map.js';
 import { encodeDigest, type State } from '../crdt/state.js';
 import type { Connection } from '../session/connection.js';
 import type { Timing } from '../session/socket.js';
-import { fromPayload, PACKET_BYTES_MAX, toPayload } from '../wire/packet.js';
+import { errorText, fromPayload, PACKET_BYTES_MAX, toPayload } from '../wire/packet.js';
 import { type DocumentRecord, decodeRecord, encodeRecord } from './document-record.js';
 import type { Failure, HubMessage, PendingOperation } from './messages.js';
 import { ConnectionLost, type Requests } from './requests.js';
@@ -132,6 +132,7 @@ export class HubDocument {
     const known = this.#pending.find((pending) => pending.delta.equals(made));
     if (known !== undefined) this.#pending.splice(this.#pending.indexOf(known), 1);
     if (this.#pending.length === 0) this.#writer = writer;
+    this.#joinAndTell(made, tab);
     this.#pending.push({ operation, delta: made, writer, made: insertedBy(operation, made), tries: 0, asked: { tab, id } });
   }
 
@@ -220,7 +221,7 @@ export class HubDocument {
           return;
         }
         if (opened.status < 500 && opened.status !== 429) {
-          this.#refuseAll(opened.status, new TextDecoder().decode(opened.payload));
+          this.#refuseAll(opened.status, errorText(opened.payload));
           return;
         }
         await this.#pause(AGAIN_MS * 2 ** Math.min(tries, 5));
@@ -237,7 +238,11 @@ export class HubDocument {
     this.host.route(connection, index, this);
     const known = parseSchema(schema);
     const isRebase = this.#pending.some((pending) => !sameReplica(pending.writer, writer));
-    if (this.#document === undefined || isRebase) this.#document = new Document(known);
+    if (this.#document === undefined || isRebase) {
+      this.#document = new Document(known);
+      // Without its own dots of before, the writer would mint them again.
+      if (!isRebase) for (const pending of this.#pending) this.#document.join(pending.delta);
+    }
     this.#writer = writer;
     const digest = this.#document.state.isBottom ? new Uint8Array() : encodeDigest(this.#document.state.digest());
     const answered = await this.host.requests.ask(connection, (id) => ({ kind: 'digest', id, document: index, payload: digest }));
@@ -324,7 +329,7 @@ export class HubDocument {
         this.#acknowledge(pending);
         return;
       }
-      const message = new TextDecoder().decode(answer.payload);
+      const message = errorText(answer.payload);
       if (answer.status === 410) {
         // The first of several deltas that hear it opens the document again for all.
         if (this.#live && this.#connection === connection) await this.attach(connection);

@@ -14,6 +14,9 @@ import { LeaderWay, OwnWay, type Sharing, type TabPort, type Way, WorkerWay } fr
  * with a socket of their own; a worker that is absent or cannot be loaded is known at once.
  */
 const WELCOME_WITHIN_MS = 5_000;
+/** The name of a worker that just ended may still lead to it: then another try finds the next one. */
+const AGAIN_WITHIN_MS = 500;
+const AGAIN_TRIES = 6;
 const CALL_WITHIN_MS = 30_000;
 /** Only for hubs whose end no lock tells. */
 const ALIVE_EVERY_MS = 5_000;
@@ -78,6 +81,8 @@ export class Client {
   #nextId = 1;
   #welcomed = false;
   #attempt = 0;
+  /** Tries that are left for a way that worked before. */
+  #tries = 0;
   #alive: unknown;
   #watch: AbortController | undefined;
   #closed = false;
@@ -245,9 +250,11 @@ export class Client {
       if (!isOver()) this.#lostHub(way);
     };
     this.#welcomed = false;
-    if (way.sharing !== 'none') this.#timing.after(WELCOME_WITHIN_MS, () => {
-      if (!isOver() && !this.#welcomed) this.#lostHub(way);
-    });
+    if (way.sharing !== 'none') {
+      this.#timing.after(this.#tries > 0 ? AGAIN_WITHIN_MS : WELCOME_WITHIN_MS, () => {
+        if (!isOver() && !this.#welcomed) this.#lostHub(way);
+      });
+    }
     try {
       const port = await way.open(again);
       const lock = await this.#lock;
@@ -282,7 +289,10 @@ export class Client {
     this.#watch?.abort();
     this.#streams.lost();
     if (wasWelcomed) {
+      this.#tries = AGAIN_TRIES;
       if (this.#nextWireId > 1) this.#nextWireId += IDS_SKIPPED;
+    } else if (this.#tries > 1) {
+      this.#tries -= 1;
     } else if (this.#ways.length > 1) {
       way.stop();
       this.#ways.shift();
@@ -342,6 +352,7 @@ export class Client {
 
   #welcome(lock: string | undefined): void {
     this.#welcomed = true;
+    this.#tries = 0;
     if (lock === undefined || this.#watch?.signal.aborted === false) return;
     this.#watch = new AbortController();
     const way = this.#ways[0] as Way;

@@ -138,7 +138,7 @@ export class LiveDocument<S extends Schema = Schema> {
     const pending = [...this.#unacknowledged.values()];
     if (this.#running !== undefined) pending.push({ id: this.#running.id, operation: this.#running.anchored });
     const state = this.#document?.state.isBottom === false ? this.#document.state.encode() : undefined;
-    this.post({ type: 'open', document: this.key, name: this.name, schema: this.declared, state, pending });
+    this.post({ type: 'open', document: this.key, name: this.name, schema: this.declared ?? this.schema, state, pending });
   }
 
   /** A message of the hub about this document. */

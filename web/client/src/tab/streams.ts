@@ -5,6 +5,9 @@ import { errorOf } from './live-document.js';
 /** Bytes of a chunk: large enough to be cheap, small enough that other packets get in between. */
 const CHUNK_BYTES = 64 * 1024;
 
+/** Credit is told once half of the window of 256 KiB is free. */
+const CREDIT_BYTES = 128 * 1024;
+
 /** What can be uploaded. */
 export type Source = Blob | Uint8Array;
 
@@ -114,7 +117,7 @@ export class TabStreams {
           const taken = this.#taken.get(stream) ?? 0;
           waiting += taken;
           this.#taken.set(stream, 0);
-          if (waiting === 0) return;
+          if (waiting < CREDIT_BYTES) return;
           this.post({ type: 'credit', stream, bytes: waiting });
           waiting = 0;
         },

@@ -127,7 +127,7 @@ export function encodePacket(packet: Packet): Uint8Array {
  */
 export function decodePacket(bytes: Uint8Array): Packet | undefined {
   if (bytes.length > PACKET_BYTES_MAX) throw DecodeError.limit('packet', PACKET_BYTES_MAX);
-  const from = new Reader(bytes);
+  const from = new Reader(bytes, true);
   const kind = KINDS.get(from.byte('kind'));
   const id = takeId(from);
   if (kind === undefined) return undefined;
@@ -204,4 +204,15 @@ export function toPayload(json: unknown): Uint8Array {
 export function fromPayload(payload: Uint8Array): unknown {
   if (payload.length === 0) return null;
   return JSON.parse(new TextDecoder().decode(payload)) as unknown;
+}
+
+/** What the payload of an error says: `{"error": message}`, or plain text. */
+export function errorText(payload: Uint8Array): string {
+  const text = new TextDecoder().decode(payload);
+  try {
+    const { error } = Object(JSON.parse(text)) as { error?: unknown };
+    return typeof error === 'string' ? error : text;
+  } catch {
+    return text;
+  }
 }
