@@ -16,7 +16,7 @@ import { LeaderWay, OwnWay, type Sharing, type TabPort, type Way, WorkerWay } fr
 const WELCOME_WITHIN_MS = 5_000;
 /** The name of a worker that just ended may still lead to it: then another try finds the next one. */
 const AGAIN_WITHIN_MS = 500;
-const AGAIN_TRIES = 6;
+const AGAIN_TRIES = 3;
 const CALL_WITHIN_MS = 30_000;
 /** Only for hubs whose end no lock tells. */
 const ALIVE_EVERY_MS = 5_000;

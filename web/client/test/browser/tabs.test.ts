@@ -92,12 +92,12 @@ test('the worker is killed and every tab finds the next one', { skip }, async (c
   const pages = [await open(), await open(), await open()];
   await Promise.all(pages.map((page) => waitForState(page, 'open')));
   await inTab(pages[0] as Page, `globalThis.room = client.document('room'); await room.ready`);
-  const [target] = browser.targets().filter((one) => one.type() === 'shared_worker');
-  const session = await target?.createCDPSession();
+  const control = await browser.target().createCDPSession();
+  const { targetInfos } = await control.send('Target.getTargets');
+  const worker = targetInfos.find((one) => one.type === 'shared_worker' && one.url.startsWith(server.http));
   server.silent = 'system/echo';
   const waiting = inTab(pages[1] as Page, `return client.call('system/echo', ['before'])`);
-  await until('the call', () => server.peers.size === 1, DEADLINE_MS);
-  await session?.send('Runtime.evaluate', { expression: 'self.close()' });
+  await control.send('Target.closeTarget', { targetId: worker?.targetId as string });
   server.silent = undefined;
   assert.deepEqual(await waiting, ['before']);
   await Promise.all(pages.map((page) => inTab(page, `return client.call('chat/say', { text: 'on' })`)));
