@@ -1,16 +1,21 @@
 import { CallError } from '../errors.js';
 import type { Connection } from '../session/connection.js';
 import { errorText, fromPayload, toPayload } from '../wire/packet.js';
-import type { Answer, Requests } from './requests.js';
+import { type Answer, type Requests, TooMany } from './requests.js';
 
 interface Call {
-  readonly id: number;
+  /** Given when it is sent for the first time: only then is it known how far ids went before. */
+  id: number | undefined;
   readonly method: string;
   readonly args: unknown;
   readonly done: (result: CallResult) => void;
+  readonly sent: (id: number) => void;
   /** Went out by HTTP: sending it by socket too would do it twice. */
   byHttp: boolean;
 }
+
+/** Calls that wait to be sent. */
+const UNSENT_MAX = 1024;
 
 /** How a call ended. */
 export type CallResult = { readonly value: unknown } | { readonly error: CallError };
@@ -30,56 +35,66 @@ export type HttpCaller = (method: string, args: unknown) => Promise<CallResult |
 
 /** Calls that have no answer yet. They outlive connections: each goes out again on the next one, under its own id. */
 export class Calls {
-  readonly #calls = new Map<number, Call>();
+  readonly #calls = new Set<Call>();
   #http: HttpCaller | undefined;
 
   constructor(private readonly requests: Requests) {}
 
-  /** Calls; sends it at once where that is possible. Gives the id and what forgets the call. */
+  /**
+   * Calls; sends it at once where that is possible, and tells its id then. `wireId`: the id that an earlier hub gave it. Gives
+   * what forgets the call.
+   */
   call(
     { method, args, wireId }: { method: string; args: unknown; wireId?: number | undefined },
-    connection: Connection | undefined, done: (result: CallResult) => void,
-  ): { id: number; forget: () => void } {
-    let id: number;
-    try {
-      id = this.requests.reserve(undefined, (answer) => {
-        this.#calls.delete(id);
-        if (answer !== undefined) done(resultOf(answer));
-      }, wireId);
-    } catch (error) {
-      done({ error: new CallError(503, (error as Error).message) });
-      return { id: 0, forget: () => {} };
+    connection: Connection | undefined, done: (result: CallResult) => void, sent: (id: number) => void = () => {},
+  ): () => void {
+    if (this.#calls.size >= UNSENT_MAX) {
+      done({ error: new CallError(503, `${UNSENT_MAX} calls wait for their answers; try again later`) });
+      return () => {};
     }
-    const call: Call = { id, method, args, done, byHttp: false };
-    this.#calls.set(id, call);
+    const call: Call = { id: wireId, method, args, done, sent, byHttp: false };
+    this.#calls.add(call);
+    if (wireId !== undefined) this.#reserve(call, wireId);
     if (connection !== undefined) this.#send(call, connection);
     else if (this.#http !== undefined) void this.#sendByHttp(call, this.#http);
-    return { id, forget: () => this.#forget(call) };
+    return () => this.#forget(call);
   }
 
   /** Sends all again, in order. */
   resend(connection: Connection): void {
     this.#http = undefined;
-    for (const call of this.#calls.values()) if (!call.byHttp) this.#send(call, connection);
+    for (const call of this.#calls) if (!call.byHttp) this.#send(call, connection);
   }
 
   /** From now on calls go by HTTP, those that wait too; until the next `resend`. */
   useHttp(http: HttpCaller): void {
     this.#http = http;
-    for (const call of this.#calls.values()) if (!call.byHttp) void this.#sendByHttp(call, http);
+    for (const call of this.#calls) if (!call.byHttp) void this.#sendByHttp(call, http);
   }
 
   #forget(call: Call): void {
-    this.#calls.delete(call.id);
-    this.requests.forget(call.id);
+    this.#calls.delete(call);
+    if (call.id !== undefined) this.requests.forget(call.id);
+  }
+
+  #reserve(call: Call, again?: number): number {
+    const id = this.requests.reserve(undefined, (answer) => {
+      this.#calls.delete(call);
+      if (answer !== undefined) call.done(resultOf(answer));
+    }, again);
+    call.id = id;
+    call.sent(id);
+    return id;
   }
 
   #send(call: Call, connection: Connection): void {
     try {
-      connection.send({ kind: 'call', id: call.id, method: call.method, payload: toPayload(call.args) });
+      const id = call.id ?? this.#reserve(call);
+      connection.send({ kind: 'call', id, method: call.method, payload: toPayload(call.args) });
     } catch (error) {
       this.#forget(call);
-      call.done({ error: new CallError(413, `the arguments do not fit: ${(error as Error).message}`) });
+      const status = error instanceof TooMany ? 503 : 413;
+      call.done({ error: new CallError(status, `the call cannot be sent: ${(error as Error).message}`) });
     }
   }
 
@@ -88,7 +103,7 @@ export class Calls {
     const result = await http(call.method, call.args);
     call.byHttp = false;
     // Nothing came through: it waits for the next way out.
-    if (result === undefined || !this.#calls.has(call.id)) return;
+    if (result === undefined || !this.#calls.has(call)) return;
     this.#forget(call);
     call.done(result);
   }

@@ -78,7 +78,6 @@ export class HubStreams {
     connection.send({ kind: 'stream-init', id, size: message.size, name: message.name });
     this.#uploads.set(id, { tab, key, id, connection, left: message.size });
     tab.post({ type: 'uploading', upload: key, stream: id, window: WINDOW_BYTES });
-    if (message.size === 0) this.#end(id);
   }
 
   chunk(tab: StreamTab, key: number, bytes: Uint8Array): void {
@@ -89,7 +88,7 @@ export class HubStreams {
       this.#abortUpload(upload, failure(400, 'more bytes than were said'));
       return;
     }
-    upload.connection.send({ kind: 'stream-chunk', id: upload.id, payload: bytes });
+    if (bytes.length > 0) upload.connection.send({ kind: 'stream-chunk', id: upload.id, payload: bytes });
     if (upload.left === 0) this.#end(upload.id);
   }
 

@@ -195,6 +195,10 @@ export class Hub {
   }
 
   #opened(connection: Connection, greeting: Greeting): void {
+    // Whoever used the token before may have gone further.
+    if (Number.isSafeInteger(greeting.lastCall)) {
+      this.#requests.nextId = Math.max(this.#requests.nextId, (greeting.lastCall as number) + 1);
+    }
     this.#keepIds(greeting.token);
     this.#calls.resend(connection);
     for (const document of this.#documents.values()) void document.attach(connection);
@@ -269,7 +273,6 @@ export class Hub {
 
   #call(tab: Tab, message: Extract<TabMessage, { type: 'call' }>): void {
     const { id } = message;
-    this.#keepIds(this.#session?.token ?? '');
     const done = (result: CallResult): void => {
       tab.calls.delete(id);
       if ('value' in result) {
@@ -279,9 +282,11 @@ export class Hub {
         tab.post({ type: 'failure', id, failure: { kind: 'call', status, message } });
       }
     };
-    const call = this.#calls.call(message, this.#session?.current, done);
-    tab.calls.set(id, call.forget);
-    tab.post({ type: 'called', id, wireId: call.id });
+    const sent = (wireId: number): void => {
+      this.#keepIds(this.#session?.token ?? '');
+      tab.post({ type: 'called', id, wireId });
+    };
+    tab.calls.set(id, this.#calls.call(message, this.#session?.current, done, sent));
   }
 
   async #open(tab: Tab, message: Extract<TabMessage, { type: 'open' }>): Promise<void> {

@@ -14,6 +14,8 @@ export interface Greeting {
   readonly token: string;
   readonly writer: string;
   readonly resumed: boolean;
+  /** The largest id of a call that the service knows of this session. */
+  readonly lastCall?: number;
 }
 
 /** What a connection tells its owner. After `closed` it tells nothing. */

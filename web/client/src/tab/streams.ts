@@ -75,6 +75,7 @@ export class TabStreams {
       streamId,
       send: () => {
         this.#started.add(upload);
+        if (sizeOf(source) === 0) this.post({ type: 'chunk', upload, bytes: new Uint8Array() });
         void this.#pump(upload);
         return finish.promise;
       },

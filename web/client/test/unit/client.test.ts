@@ -204,7 +204,9 @@ test('uploads and downloads keep to their windows', async (context) => {
   assert.equal([...server.peers][0]?.sending.get(streamId)?.sent, 256 * 1024);
   assert.deepEqual(Buffer.from(await new Response(client.download(streamId)).arrayBuffer()), bytes);
   const empty = await client.upload(new Uint8Array(), 'empty');
+  await client.call('files/upload', { streamId: empty.streamId, name: 'empty' });
   await empty.send();
+  await until('the empty file', () => server.files.has('empty'));
   await assert.rejects(client.call('files/download', { name: 'no' }), { status: 404 });
 });
 
