@@ -9,7 +9,7 @@ export interface Interval {
   readonly last: Dot;
 }
 
-function compareIntervals(a: Interval, b: Interval): number {
+export function compareIntervals(a: Interval, b: Interval): number {
   return compareDots(a.first, b.first) || compareDots(a.last, b.last);
 }
 
@@ -41,10 +41,10 @@ export class Context {
     return context;
   }
 
-  /** From dots in any order. */
-  static collect(dots: Dot[]): Context {
+  /** From intervals in any order. */
+  static collect(intervals: Interval[]): Context {
     const context = new Context();
-    for (const dot of dots.sort(compareDots)) context.push({ first: dot, last: dot });
+    for (const interval of intervals.sort(compareIntervals)) context.push(interval);
     return context;
   }
 

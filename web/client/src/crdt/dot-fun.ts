@@ -4,7 +4,7 @@ import { decodeDot, encodeDot } from './context-bytes.js';
 import { compareDots, type Dot, sameDot } from './dot.js';
 import { DecodeError } from './errors.js';
 import { partitionPoint } from './ordered.js';
-import { type Fragment, type Join, type Mint, PlainStore, type Store } from './store.js';
+import { type Fragment, type Join, type Mint, PlainStore, type Store, type Visit } from './store.js';
 
 /** Payloads never change; which of two counts matters only when a faulty peer says otherwise. */
 export interface Entry<T> {
@@ -43,11 +43,11 @@ export abstract class DotFun<T> extends PlainStore implements Store {
     return partitionPoint(this.entries, (entry) => compareDots(entry.dot, dot) < 0);
   }
 
-  visit(_guide: Store | undefined, visit: (dot: Dot) => void): void {
-    for (const entry of this.entries) visit(entry.dot);
+  visit(_guide: Store | undefined, visit: Visit): void {
+    for (const { dot } of this.entries) visit({ first: dot, last: dot });
   }
 
-  visitEntries(visit: (dot: Dot) => void): void {
+  visitEntries(visit: Visit): void {
     this.visit(undefined, visit);
   }
 

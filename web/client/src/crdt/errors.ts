@@ -6,7 +6,7 @@ export class DecodeError extends Error {
   readonly retry: Retry = 'never';
 
   constructor(
-    readonly code: 'short' | 'number' | 'not-canonical' | 'unknown-dot' | 'not-text' | 'version' | 'type' | 'limit' | 'trailing',
+    readonly code: 'short' | 'number' | 'not-canonical' | 'unknown-dot' | 'not-text' | 'version' | 'type' | 'limit' | 'trailing' | 'dot',
     readonly field: string,
     message: string,
   ) {

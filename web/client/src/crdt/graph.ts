@@ -1,10 +1,9 @@
 import { Reader, Writer } from './codec.js';
 import type { Context } from './context.js';
-import type { Dot } from './dot.js';
 import { DecodeError, OperationError } from './errors.js';
 import type { KeyKind } from './keyed.js';
 import { OrSet, type SetOperation, TwoPhaseSet, VALUE_KEY, type VisibleSet } from './set.js';
-import { type Fragment, type Join, type Mint, PlainStore, type Store } from './store.js';
+import { type Fragment, type Join, type Mint, PlainStore, type Store, type Visit } from './store.js';
 import { checkValue, compareValues, decodeValue, encodeValue, type Value } from './value.js';
 
 /** From one vertex to another. */
@@ -57,13 +56,13 @@ abstract class Graph extends PlainStore implements Store {
     return this.vertices.has(edge.from) && this.vertices.has(edge.to);
   }
 
-  visit(guide: Store | undefined, visit: (dot: Dot) => void): void {
+  visit(guide: Store | undefined, visit: Visit): void {
     const guides = guide as Graph | undefined;
     this.vertices.visit(guides?.vertices, visit);
     this.edges.visit(guides?.edges, visit);
   }
 
-  visitEntries(visit: (dot: Dot) => void): void {
+  visitEntries(visit: Visit): void {
     this.visit(undefined, visit);
   }
 

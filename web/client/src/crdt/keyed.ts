@@ -4,7 +4,7 @@ import { decodeDot, encodeDot } from './context-bytes.js';
 import { compareDots, type Dot, sameDot } from './dot.js';
 import { DecodeError } from './errors.js';
 import { OrderedMap } from './ordered.js';
-import type { Join } from './store.js';
+import type { Join, Visit } from './store.js';
 
 /** How an element of a set is compared and written. */
 export interface KeyKind<K> {
@@ -44,9 +44,9 @@ export class Keyed<K> {
     else this.#dots.set(key, dots);
   }
 
-  visit(guide: Keyed<K> | undefined, visit: (dot: Dot) => void): void {
+  visit(guide: Keyed<K> | undefined, visit: Visit): void {
     const lists = guide === undefined ? this.#dots.values() : guide.keys().map((key) => this.observed(key));
-    for (const dots of lists) dots.forEach((dot) => visit(dot));
+    for (const dots of lists) for (const dot of dots) visit({ first: dot, last: dot });
   }
 
   join(theirs: Keyed<K>, join: Join): void {

@@ -1,10 +1,9 @@
 import { compareText, Reader, Writer } from './codec.js';
-import { Context } from './context.js';
-import type { Dot } from './dot.js';
+import { Context, type Interval } from './context.js';
 import { DecodeError, OperationError } from './errors.js';
 import { OrderedMap } from './ordered.js';
 import { State } from './state.js';
-import { type Fragment, type Join, Mint, type Store } from './store.js';
+import { type Fragment, type Join, Mint, type Store, type Visit } from './store.js';
 import { putTag, takeTag } from './tag-bytes.js';
 import { emptyStore, tagOfType, type TypeName, typeOfTag } from './types.js';
 import { FRAGMENTS, Unknown } from './unknown.js';
@@ -76,7 +75,7 @@ export class CrdtMap implements Store {
     return this.#unknown;
   }
 
-  visit(guide: Store | undefined, visit: (dot: Dot) => void): void {
+  visit(guide: Store | undefined, visit: Visit): void {
     if (guide === undefined) {
       for (const store of this.#entries.values()) store.visit(undefined, visit);
       return;
@@ -84,15 +83,15 @@ export class CrdtMap implements Store {
     for (const [key, inner] of (guide as CrdtMap).#entries.entries()) this.#entries.get(key)?.visit(inner, visit);
   }
 
-  visitEntries(visit: (dot: Dot) => void): void {
+  visitEntries(visit: Visit): void {
     for (const store of this.#entries.values()) store.visitEntries(visit);
   }
 
-  visitIncomplete(visit: (dot: Dot) => void): void {
+  visitIncomplete(visit: Visit): void {
     for (const store of this.#entries.values()) store.visitIncomplete(visit);
   }
 
-  visitRaised(visit: (dot: Dot) => void): void {
+  visitRaised(visit: Visit): void {
     for (const store of this.#entries.values()) store.visitRaised(visit);
   }
 
@@ -152,6 +151,9 @@ export class CrdtMap implements Store {
     if (tag === undefined) {
       throw new OperationError('wrong-type', `field \`${given.update}\`: type: one of docs/CRDT.md, not ${String(given.type)}`);
     }
+    if (mint.enter() > DEPTH_MAX) {
+      throw new OperationError('limit', `the nesting of maps would exceed its bound of ${DEPTH_MAX}`);
+    }
     const key = { name: given.update, tag };
     const made = (this.#entries.get(key) ?? (emptyStore(tag) as Store)).prepare(given.operation, mint);
     if (made === undefined) return undefined;
@@ -161,12 +163,13 @@ export class CrdtMap implements Store {
   }
 
   #prepareRemove(name: string, mint: Mint): Fragment {
-    const observed: Dot[] = [];
+    const observed: Interval[] = [];
     for (const [key, store] of this.#entries.entries()) {
-      if (key.name === name) store.visit(undefined, (dot) => observed.push(dot));
+      if (key.name === name) store.visit(undefined, (interval) => observed.push(interval));
     }
     if (observed.length === 0) throw new OperationError('absent', 'the key is not present; read the state again');
-    observed.push(mint.dot());
+    const dot = mint.dot();
+    observed.push({ first: dot, last: dot });
     return { store: new CrdtMap(), context: Context.collect(observed) };
   }
 
@@ -189,7 +192,7 @@ export class CrdtMap implements Store {
       const body = new Reader(from.take(length, 'body'));
       const isKept = tag >= FRAGMENTS;
       const key: MapKey = { name, tag: isKept ? tag - FRAGMENTS : tag };
-      const store = isKept ? decodeKept(key, body, depth) : decodeEntry(key, body, context, depth);
+      const store = isKept ? decodeKept(key, body, context, depth) : decodeEntry(key, body, context, depth);
       if (!body.isEmpty || (last !== undefined && compareKeys(last, key) >= 0)) throw DecodeError.notCanonical('map');
       if (store.isBottom() && !isKept) throw DecodeError.notCanonical('map');
       this.#put(key, store);
@@ -224,9 +227,9 @@ function decodeEntry(key: MapKey, body: Reader, context: Context, depth: number)
 }
 
 /** Fragments, kept by a version that did not know the type; joined if this one does. */
-function decodeKept(key: MapKey, body: Reader, depth: number): Store {
+function decodeKept(key: MapKey, body: Reader, context: Context, depth: number): Store {
   const kept = new Unknown(key.tag);
-  kept.decodeBody(body, new Context(), depth);
+  kept.decodeBody(body, context, depth);
   if (emptyStore(key.tag) === undefined) return kept;
   const state = new State(new CrdtMap(), kept.absent.clone());
   for (const piece of kept.pieces) {

@@ -1,12 +1,12 @@
 import type { Reader, Writer } from './codec.js';
 import { Context, type Interval } from './context.js';
-import { type Dot, distance, dotAfter, sameDot, STABLE } from './dot.js';
+import { type Dot, distance, sameDot, STABLE } from './dot.js';
 import { DecodeError, OperationError } from './errors.js';
 import { decodeRuns, type ElementKind, encodeRuns, NODES_MAX } from './sequence/bytes.js';
 import { dotRuns, elementsUnknownTo, fromRuns, joinElements } from './sequence/elements.js';
 import { Order } from './sequence/order.js';
 import { type Place, Run } from './sequence/run.js';
-import { type Fragment, type Join, type Mint, PlainStore, type Store } from './store.js';
+import { type Fragment, type Join, type Mint, PlainStore, type Store, type Visit } from './store.js';
 import { checkText, checkValue, compareValues, decodeValue, encodeValue, type Value } from './value.js';
 
 /** Deltas with more runs are joined node by node. */
@@ -97,28 +97,25 @@ export abstract class Sequence<T> extends PlainStore implements Store {
     return ranges;
   }
 
-  visit(_guide: Store | undefined, visit: (dot: Dot) => void): void {
-    for (const run of this.#order.runs.values()) {
-      for (let offset = 0; offset < run.length; offset += 1) visit(dotAfter(run.first, offset));
-    }
+  visit(_guide: Store | undefined, visit: Visit): void {
+    for (const run of this.#order.runs.values()) visit(run.interval);
   }
 
-  visitEntries(visit: (dot: Dot) => void): void {
+  visitEntries(visit: Visit): void {
     this.visit(undefined, visit);
     for (const { deletedBy } of this.#order.runs.values()) {
-      if (deletedBy !== undefined && !sameDot(deletedBy, STABLE)) visit(deletedBy);
+      if (deletedBy !== undefined && !sameDot(deletedBy, STABLE)) visit({ first: deletedBy, last: deletedBy });
     }
   }
 
-  override visitIncomplete(visit: (dot: Dot) => void): void {
-    for (const run of this.#order.runs.values()) {
-      if (run.place !== undefined) continue;
-      for (let offset = 0; offset < run.length; offset += 1) visit(dotAfter(run.first, offset));
-    }
+  override visitIncomplete(visit: Visit): void {
+    for (const run of this.#order.runs.values()) if (run.place === undefined) visit(run.interval);
   }
 
-  override visitRaised(visit: (dot: Dot) => void): void {
-    for (const run of this.#order.runs.values()) if (run.place !== undefined && run.place.level > 0) visit(run.first);
+  override visitRaised(visit: Visit): void {
+    for (const { place, first } of this.#order.runs.values()) {
+      if (place !== undefined && place.level > 0) visit({ first, last: first });
+    }
   }
 
   join(theirs: Store, join: Join): void {

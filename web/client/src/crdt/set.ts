@@ -1,9 +1,8 @@
 import { Reader, Writer } from './codec.js';
 import { Context } from './context.js';
-import type { Dot } from './dot.js';
 import { OperationError } from './errors.js';
 import { Keyed, type KeyKind } from './keyed.js';
-import { type Fragment, type Join, type Mint, PlainStore, type Store } from './store.js';
+import { type Fragment, type Join, type Mint, PlainStore, type Store, type Visit } from './store.js';
 import { checkValue, compareValues, decodeValue, encodeValue, type Value } from './value.js';
 
 /** What a user asks of a set. */
@@ -51,11 +50,11 @@ export class GSet extends PlainStore implements Store {
     return [...this.#elements.keys()];
   }
 
-  visit(guide: Store | undefined, visit: (dot: Dot) => void): void {
+  visit(guide: Store | undefined, visit: Visit): void {
     this.#elements.visit(guide && (guide as GSet).#elements, visit);
   }
 
-  visitEntries(visit: (dot: Dot) => void): void {
+  visitEntries(visit: Visit): void {
     this.#elements.visit(undefined, visit);
   }
 
@@ -113,11 +112,11 @@ export class OrSet<K = Value> extends PlainStore implements VisibleSet<K> {
     return [...this.#elements.keys()];
   }
 
-  visit(guide: Store | undefined, visit: (dot: Dot) => void): void {
+  visit(guide: Store | undefined, visit: Visit): void {
     this.#elements.visit(guide && (guide as OrSet<K>).#elements, visit);
   }
 
-  visitEntries(visit: (dot: Dot) => void): void {
+  visitEntries(visit: Visit): void {
     this.#elements.visit(undefined, visit);
   }
 
@@ -182,7 +181,7 @@ export class TwoPhaseSet<K = Value> extends PlainStore implements VisibleSet<K> 
     return [...this.#removed.keys()];
   }
 
-  visit(guide: Store | undefined, visit: (dot: Dot) => void): void {
+  visit(guide: Store | undefined, visit: Visit): void {
     const guides = guide as TwoPhaseSet<K> | undefined;
     // A removal names its element on the removed side only, so both sides guide both.
     for (const side of guides === undefined ? [undefined] : [guides.#added, guides.#removed]) {
@@ -191,7 +190,7 @@ export class TwoPhaseSet<K = Value> extends PlainStore implements VisibleSet<K> 
     }
   }
 
-  visitEntries(visit: (dot: Dot) => void): void {
+  visitEntries(visit: Visit): void {
     this.visit(undefined, visit);
   }
 

@@ -1,7 +1,7 @@
 import { Reader, Writer } from './codec.js';
-import { Context } from './context.js';
+import { compareIntervals, Context, type Interval } from './context.js';
 import { decodeContext, encodeContext } from './context-bytes.js';
-import { type Dot, isReplica, type Replica } from './dot.js';
+import { compareDots, dotText, isReplica, type Replica } from './dot.js';
 import { DecodeError, OperationError } from './errors.js';
 import { type Join, Mint, type Store } from './store.js';
 import { putTag, takeTag } from './tag-bytes.js';
@@ -34,7 +34,22 @@ export class State<S extends Store> {
     const context = decodeContext(from);
     empty.decodeBody(from, context, 0);
     if (!from.isEmpty) throw DecodeError.trailing(from.left);
-    return new State(empty, context);
+    const state = new State(empty, context);
+    state.#checkDots();
+    return state;
+  }
+
+  /** No dot is in two places: no history makes it so, and joins would differ between replicas. */
+  #checkDots(): void {
+    const dots: Interval[] = [];
+    this.store.visit(undefined, (interval) => dots.push(interval));
+    dots.sort(compareIntervals);
+    dots.forEach(({ first }, at) => {
+      const before = dots[at - 1];
+      if (before !== undefined && before.last.slot === first.slot && compareDots(first, before.last) <= 0) {
+        throw new DecodeError('dot', 'dot', `dot ${dotText(first)} is in two places`);
+      }
+    });
   }
 
   /** The one encoding. */
@@ -70,8 +85,8 @@ export class State<S extends Store> {
     // need no look; that makes a delta cheap however large the state is.
     let dead = this.context.overlap(other.context);
     if (dead > 0n) {
-      other.store.visit(undefined, (dot) => {
-        if (this.context.contains(dot)) dead -= 1n;
+      other.store.visit(undefined, (interval) => {
+        dead -= this.context.overlap(Context.from(interval));
       });
     }
     this.store.join(other.store, join);
@@ -113,17 +128,17 @@ export class State<S extends Store> {
 
   /** The dots that are live. */
   live(): Context {
-    const dots: Dot[] = [];
-    this.store.visit(undefined, (dot) => dots.push(dot));
-    return Context.collect(dots);
+    const live: Interval[] = [];
+    this.store.visit(undefined, (interval) => live.push(interval));
+    return Context.collect(live);
   }
 
   /** What to send when the other side's history is not known. */
   digest(): Digest {
     // The live dots of an unknown part are not known: ask for everything.
     if (this.store.hasUnknown()) return { context: new Context(), live: new Context() };
-    const incomplete: Dot[] = [];
-    this.store.visitIncomplete((dot) => incomplete.push(dot));
+    const incomplete: Interval[] = [];
+    this.store.visitIncomplete((interval) => incomplete.push(interval));
     return { context: this.context.difference(Context.collect(incomplete)), live: this.live() };
   }
 
@@ -135,13 +150,13 @@ export class State<S extends Store> {
     let known = digest.context;
     if (!removed.isEmpty) {
       // What is removed may be collected garbage; then the nodes that took its place have to go along.
-      const raised: Dot[] = [];
-      this.store.visitRaised((dot) => raised.push(dot));
+      const raised: Interval[] = [];
+      this.store.visitRaised((interval) => raised.push(interval));
       known = known.difference(Context.collect(raised));
     }
     const store = this.store.unknownTo(known) as S;
     context.join(removed);
-    store.visitEntries((dot) => context.insert(dot));
+    store.visitEntries((interval) => context.insertInterval(interval));
     return new State(store, context);
   }
 

@@ -1,5 +1,5 @@
 import type { Reader, Writer } from './codec.js';
-import { Context } from './context.js';
+import { Context, type Interval } from './context.js';
 import { compareDots, type Dot, dotAfter, type Replica, SEQUENCE_MAX } from './dot.js';
 import { type LimitError, OperationError } from './errors.js';
 
@@ -19,6 +19,9 @@ export interface Join {
   exceeded?: LimitError;
 }
 
+/** Takes dots, as intervals in any order. */
+export type Visit = (interval: Interval) => void;
+
 /** A store and the dots that it needs or covers: a small state. */
 export interface Fragment {
   readonly store: Store;
@@ -37,10 +40,10 @@ export interface Store {
   isBottom(): boolean;
 
   /** Visits live dots. With a guide, only those at the keys that the guide has. */
-  visit(guide: Store | undefined, visit: (dot: Dot) => void): void;
+  visit(guide: Store | undefined, visit: Visit): void;
 
   /** Visits every dot that has to be in the context because of an entry: live dots and those of deletions. */
-  visitEntries(visit: (dot: Dot) => void): void;
+  visitEntries(visit: Visit): void;
 
   /** The join rule, at the keys that `theirs` has. Never keeps a reference to what `theirs` may change. */
   join(theirs: Store, join: Join): void;
@@ -64,10 +67,10 @@ export interface Store {
   decodeBody(from: Reader, context: Context, depth: number): void;
 
   /** Visits live dots of which only a later change is known. */
-  visitIncomplete(visit: (dot: Dot) => void): void;
+  visitIncomplete(visit: Visit): void;
 
   /** Visits live dots whose payload changed by collection, which has no dot of its own. */
-  visitRaised(visit: (dot: Dot) => void): void;
+  visitRaised(visit: Visit): void;
 
   /** The largest stamp, for the skew bound. */
   newestStamp(): bigint | undefined;
@@ -78,9 +81,9 @@ export interface Store {
 
 /** The parts of `Store` that most types do not need. */
 export abstract class PlainStore {
-  visitIncomplete(_visit: (dot: Dot) => void): void {}
+  visitIncomplete(_visit: Visit): void {}
 
-  visitRaised(_visit: (dot: Dot) => void): void {}
+  visitRaised(_visit: Visit): void {}
 
   newestStamp(): bigint | undefined {
     return undefined;
@@ -95,6 +98,7 @@ export abstract class PlainStore {
 export class Mint {
   readonly #end: Dot;
   #next: Dot;
+  #depth = 0;
 
   constructor(
     readonly replica: Replica,
@@ -102,6 +106,12 @@ export class Mint {
   ) {
     this.#next = dotAfter(context.lastOf(replica), 1);
     this.#end = { slot: replica.slot, incarnation: replica.incarnation, sequence: SEQUENCE_MAX };
+  }
+
+  /** Goes into a map; says how many were around it. */
+  enter(): number {
+    this.#depth += 1;
+    return this.#depth - 1;
   }
 
   /** The first of `count` consecutive dots. */

@@ -1,9 +1,8 @@
 import { compareBytes, type Reader, type Writer } from './codec.js';
 import { Context } from './context.js';
 import { decodeContext, encodeContext } from './context-bytes.js';
-import type { Dot } from './dot.js';
 import { DecodeError, LimitError, OperationError } from './errors.js';
-import { type Fragment, type Join, PlainStore, type Store } from './store.js';
+import { type Fragment, type Join, PlainStore, type Store, type Visit } from './store.js';
 
 /** Bodies of one field together. */
 const BYTES_MAX = 2 ** 20;
@@ -58,9 +57,9 @@ export class Unknown extends PlainStore implements Store {
   }
 
   // Which dots are live in here is not known.
-  visit(_guide: Store | undefined, _visit: (dot: Dot) => void): void {}
+  visit(_guide: Store | undefined, _visit: Visit): void {}
 
-  visitEntries(_visit: (dot: Dot) => void): void {}
+  visitEntries(_visit: Visit): void {}
 
   join(theirs: Store, join: Join): void {
     const other = theirs as Unknown;
@@ -100,11 +99,16 @@ export class Unknown extends PlainStore implements Store {
     }
   }
 
-  decodeBody(from: Reader, _context: Context, _depth: number): void {
-    this.absent = decodeContext(from);
+  decodeBody(from: Reader, context: Context, _depth: number): void {
+    const takeSeen = (): Context => {
+      const part = decodeContext(from);
+      if (!part.isSubset(context)) throw DecodeError.unknownDot('fragment');
+      return part;
+    };
+    this.absent = takeSeen();
     const count = from.varint('fragments');
     for (let index = 0; index < count; index += 1) {
-      const piece = { context: decodeContext(from), body: from.block('fragment').slice() };
+      const piece = { context: takeSeen(), body: from.block('fragment').slice() };
       const last = this.pieces.at(-1);
       if (last !== undefined && comparePieces(last, piece) >= 0) throw DecodeError.notCanonical('fragments');
       this.pieces.push(piece);

@@ -10,6 +10,8 @@ interface Call {
   readonly args: unknown;
   readonly done: (result: CallResult) => void;
   readonly sent: (id: number) => void;
+  /** Where it went out last. */
+  on: Connection | undefined;
   /** Went out by HTTP: sending it by socket too would do it twice. */
   byHttp: boolean;
 }
@@ -52,7 +54,7 @@ export class Calls {
       done({ error: new CallError(503, `${UNSENT_MAX} calls wait for their answers; try again later`) });
       return () => {};
     }
-    const call: Call = { id: wireId, method, args, done, sent, byHttp: false };
+    const call: Call = { id: wireId, method, args, done, sent, on: undefined, byHttp: false };
     this.#calls.add(call);
     if (wireId !== undefined) this.#reserve(call, wireId);
     if (connection !== undefined) this.#send(call, connection);
@@ -60,10 +62,20 @@ export class Calls {
     return () => this.#forget(call);
   }
 
-  /** Sends all again, in order. */
+  /**
+   * Sends what has no answer, in order: all but what went out on a connection that is still open. That one answers before it
+   * is left, and another replica would not know that the call was done.
+   */
   resend(connection: Connection): void {
     this.#http = undefined;
-    for (const call of this.#calls) if (!call.byHttp) this.#send(call, connection);
+    for (const call of this.#calls) {
+      if (!call.byHttp && call.on !== connection && call.on?.isOpen !== true) this.#send(call, connection);
+    }
+  }
+
+  /** Whether a call waits for an answer on the connection. */
+  isBusy(connection: Connection): boolean {
+    return [...this.#calls].some((call) => call.on === connection);
   }
 
   /** From now on calls go by HTTP, those that wait too; until the next `resend`. */
@@ -90,6 +102,7 @@ export class Calls {
   #send(call: Call, connection: Connection): void {
     try {
       const id = call.id ?? this.#reserve(call);
+      call.on = connection;
       connection.send({ kind: 'call', id, method: call.method, payload: toPayload(call.args) });
     } catch (error) {
       this.#forget(call);

@@ -1,7 +1,7 @@
-import { Context } from '../crdt/context.js';
+import { Context, type Interval } from '../crdt/context.js';
 import { type Anchored, type Renaming, resolveAnchors } from '../crdt/anchor.js';
 import { Document, type DocumentOperation, parseSchema, type Schema } from '../crdt/document.js';
-import { type Dot, distance, INCARNATION_MAX, type Replica } from '../crdt/dot.js';
+import { INCARNATION_MAX, type Replica } from '../crdt/dot.js';
 import { OperationError } from '../crdt/errors.js';
 import type { CrdtMap } from '../crdt/map.js';
 import { encodeDigest, type State } from '../crdt/state.js';
@@ -10,6 +10,7 @@ import type { Timing } from '../session/socket.js';
 import { errorText, fromPayload, PACKET_BYTES_MAX, toPayload } from '../wire/packet.js';
 import { type DocumentRecord, decodeRecord, encodeRecord } from './document-record.js';
 import type { Failure, HubMessage, PendingOperation } from './messages.js';
+import { type DocumentTab, failureOf, insertedBy, type Pending, sameReplica } from './pending.js';
 import { ConnectionLost, type Requests } from './requests.js';
 import type { OfflineStore } from './store.js';
 
@@ -22,21 +23,6 @@ const AGAIN_MAX = 20;
 /** The slot of edits before any server gave a writer; nobody leases it, and they get a real writer once there is one. */
 const PROVISIONAL_SLOT = 65_535;
 
-/** A tab that has the document open. */
-export interface DocumentTab {
-  post(message: HubMessage): void;
-}
-
-interface Pending {
-  readonly operation: Anchored;
-  delta: State<CrdtMap>;
-  writer: Replica;
-  made: { from: Dot; count: number } | undefined;
-  tries: number;
-  /** Who asked; nothing after a restart. */
-  readonly asked: { readonly tab: DocumentTab; readonly id: number } | undefined;
-}
-
 /** What a document needs of its hub. */
 export interface DocumentHost {
   readonly requests: Requests;
@@ -44,16 +30,6 @@ export interface DocumentHost {
   readonly store: OfflineStore | undefined;
   /** Which document of a connection an index means. */
   route(connection: Connection, index: number, document: HubDocument): void;
-}
-
-function sameReplica(a: Replica, b: Replica): boolean {
-  return a.slot === b.slot && a.incarnation === b.incarnation;
-}
-
-export function failureOf(error: unknown): Failure {
-  const code = error instanceof OperationError ? error.code : undefined;
-  const status = code === undefined ? 500 : 400;
-  return { kind: 'operation', status, code, message: (error as Error).message };
 }
 
 /**
@@ -260,8 +236,8 @@ export class HubDocument {
   #rebase(): void {
     const renamings: Renaming[] = [];
     const before = this.#pending;
-    const there: Dot[] = [];
-    (this.#document as Document).state.store.visitEntries((dot) => there.push(dot));
+    const there: Interval[] = [];
+    (this.#document as Document).state.store.visitEntries((interval) => there.push(interval));
     const entries = Context.collect(there);
     this.#pending = [];
     for (const pending of before) {
@@ -400,12 +376,4 @@ export class HubDocument {
     });
     return this.#saving;
   }
-}
-
-/** The new elements of an insertion. */
-function insertedBy(operation: Anchored, delta: State<CrdtMap>): { from: Dot; count: number } | undefined {
-  const inner = operation['operation'];
-  if (typeof inner === 'object' && inner !== null) return insertedBy(inner as Anchored, delta);
-  const interval = operation['insert'] === undefined ? undefined : delta.context.intervals[0];
-  return interval && { from: interval.first, count: distance(interval.first, interval.last) + 1 };
 }

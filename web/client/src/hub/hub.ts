@@ -175,8 +175,9 @@ export class Hub {
         opened: (connection, greeting) => this.#opened(connection, greeting),
         packet: (connection, packet) => this.#packet(connection, packet),
         lost: (connection, last) => this.#lost(connection, last),
+        moving: () => this.#setState('moving'),
         failed: (failures) => void this.#failed(failures),
-        isBusy: (connection) => this.#streams.isBusy(connection),
+        isBusy: (connection) => this.#streams.isBusy(connection) || this.#calls.isBusy(connection),
       },
     );
     this.#session.start();
@@ -216,6 +217,8 @@ export class Hub {
     this.#requests.lost(connection);
     this.#streams.lost(connection);
     for (const document of this.#documents.values()) document.detach(connection);
+    const current = this.#session?.current;
+    if (current !== undefined) this.#calls.resend(current);
     if (last) this.#setState('connecting');
   }
 

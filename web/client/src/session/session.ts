@@ -3,18 +3,20 @@ import { revisionToAsk, waitMaxMs } from './backoff.js';
 import { Connection, type Greeting } from './connection.js';
 import type { SocketMaker, Timing } from './socket.js';
 
-/** A moved client leaves its old socket open for streams that are under way, so long; the server ends it after 30 s. */
+/** A moved client leaves its old socket open for what is under way there, so long; the server ends it after 30 s. */
 const LINGER_MS = 20_000;
 const LINGER_CHECK_MS = 250;
 
 /** What a session tells its owner. */
 export interface SessionEvents {
-  /** A connection is ready. What is not acknowledged has to be sent on it now; `old` is closed afterwards. */
+  /** A connection is ready. What is not acknowledged has to be sent on it now; the one of before is closed afterwards. */
   opened(connection: Connection, greeting: Greeting): void;
   /** A packet, of the connection in use or of one that is being left. */
   packet(connection: Connection, packet: Packet): void;
   /** A connection ended that had been opened. `last` when no other one is in use. */
   lost(connection: Connection, last: boolean): void;
+  /** Told to move. */
+  moving(): void;
   /** A try failed. */
   failed(failures: number): void;
   /** Whether something is under way on a connection that is being left. */
@@ -162,5 +164,6 @@ export class Session {
     if (packet.token !== '') this.#token = packet.token;
     this.#failures = 0;
     this.#later(packet.delayMs);
+    this.events.moving();
   }
 }

@@ -7,7 +7,7 @@ import type { Fetch } from '../hub/http.js';
 import { platformSocket, type SocketMaker, type Timing, realTiming } from '../session/socket.js';
 import { errorOf, LiveDocument } from './live-document.js';
 import { type Source, TabStreams, type UploadHandle } from './streams.js';
-import { LeaderWay, OwnWay, type Sharing, type TabPort, type Way, WorkerWay } from './ways.js';
+import { LazyWay, LeaderWay, OwnWay, type Sharing, type TabPort, type Way, WorkerWay } from './ways.js';
 
 /**
  * A hub that does not answer within this time is not there. Long, because tabs that give up while the others wait would end
@@ -26,6 +26,8 @@ const IDS_SKIPPED = 2 ** 20;
 export interface ClientOptions {
   /** `auto` (the default): the first of worker, leader and none that works. */
   readonly sharing?: Sharing | 'auto';
+  /** Tabs that say the same share one socket; the address when absent. Say who is signed in where that matters. */
+  readonly group?: string;
   /** Where the application serves `hub-worker.js`; without it there is no worker. */
   readonly worker?: string | URL;
   /** Calls by HTTP go to `/api` below this; the address of the socket as `http:` when absent. */
@@ -106,7 +108,7 @@ export class Client {
     const hub = { socket, timing: this.#timing, store, whenReleased, ...(fetch === undefined ? {} : { fetch }) };
     const wanted = (one: Sharing): boolean => sharing === 'auto' || sharing === one;
     const ways: Way[] = [];
-    const name = `pointsman:${this.url}`;
+    const name = `pointsman:${this.#options.group ?? this.url}`;
     if (wanted('worker') && worker !== undefined && WorkerWay.isPossible()) ways.push(new WorkerWay(worker, name));
     const inBrowser = typeof (globalThis as { document?: unknown }).document === 'object';
     if (wanted('leader') && (inBrowser || sharing === 'leader') && hasLocks() && LeaderWay.isPossible()) {
@@ -185,8 +187,16 @@ export class Client {
     };
   }
 
-  /** Opens a document. With a schema it can be changed before the service was ever reached. */
+  /**
+   * Opens a document; who opens it twice gets the same one, and closes it twice. With a schema it can be changed before the
+   * service was ever reached.
+   */
   document<S extends Schema = Schema>(name: string, schema?: S): LiveDocument<S> {
+    const open = [...this.#documents.values()].find((one) => one.name === name);
+    if (open !== undefined) {
+      open.share();
+      return open as LiveDocument<S>;
+    }
     const key = this.#nextId;
     this.#nextId += 1;
     const document = new LiveDocument<S>(
@@ -373,24 +383,5 @@ export class Client {
     this.#calls.delete(id);
     if (call !== undefined) this.#timing.cancel(call.timer);
     return call;
-  }
-}
-
-/** A way that costs something only once it is tried. */
-class LazyWay implements Way {
-  #way: Way | undefined;
-
-  constructor(
-    readonly sharing: Sharing,
-    private readonly make: () => Way,
-  ) {}
-
-  open(dead: () => void): Promise<TabPort> {
-    this.#way ??= this.make();
-    return this.#way.open(dead);
-  }
-
-  stop(): void {
-    this.#way?.stop();
   }
 }

@@ -33,6 +33,7 @@ export class LiveDocument<S extends Schema = Schema> {
   readonly #listeners = new Set<ChangeListener>();
   #idle: (() => void)[] = [];
   #nextId = 1;
+  #holders = 1;
   #refused: Error | undefined;
   #opened!: () => void;
   #failed!: (error: Error) => void;
@@ -114,8 +115,15 @@ export class LiveDocument<S extends Schema = Schema> {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Ends it in this tab. */
+  /** One more has it open. */
+  share(): void {
+    this.#holders += 1;
+  }
+
+  /** Ends it in this tab, once all who opened it did. */
   close(): void {
+    this.#holders -= 1;
+    if (this.#holders !== 0) return;
     this.post({ type: 'close', document: this.key });
     this.closed();
   }

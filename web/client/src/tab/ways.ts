@@ -191,3 +191,22 @@ export class LeaderWay implements Way {
     port.onMessage?.(message);
   }
 }
+
+/** A way that costs something only once it is tried. */
+export class LazyWay implements Way {
+  #way: Way | undefined;
+
+  constructor(
+    readonly sharing: Sharing,
+    private readonly make: () => Way,
+  ) {}
+
+  open(dead: () => void): Promise<TabPort> {
+    this.#way ??= this.make();
+    return this.#way.open(dead);
+  }
+
+  stop(): void {
+    this.#way?.stop();
+  }
+}

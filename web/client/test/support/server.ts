@@ -80,6 +80,8 @@ export class TestServer {
   socketsBlocked = false;
   /** Do not answer calls whose method has this name. */
   silent: string | undefined;
+  /** Calls that were not answered. */
+  held: (() => void)[] = [];
   /** Status of answers to deltas. */
   deltaStatus = 0;
   /** Grows when writers are retired. */
@@ -122,6 +124,11 @@ export class TestServer {
 
   get http(): string {
     return `http://127.0.0.1:${this.port}`;
+  }
+
+  /** Answers what was held back. */
+  release(): void {
+    for (const answer of this.held.splice(0)) answer();
   }
 
   /** Cuts every socket without a word. */
@@ -183,7 +190,10 @@ export class TestServer {
   }
 
   #call(peer: Peer, { id, method, payload }: PacketOf<'call'>): void {
-    if (method === this.silent) return;
+    if (method === this.silent) {
+      this.held.push(() => this.#call(peer, { kind: 'call', id, method, payload }));
+      return;
+    }
     const place = `${peer.token}:${id}`;
     let answer = this.#records.get(place);
     if (answer === undefined) {

@@ -78,6 +78,37 @@ test('moves before it breaks, to the revision that it was told, and tells no eve
   assert.equal(server.documents.get('room')?.get('likes'), 1);
 });
 
+test('a call that is under way when the client moves is answered by the old service, and not done again', async (context) => {
+  const server = await service(context);
+  const client = connect(context, server);
+  await client.until('open');
+  server.silent = 'chat/say';
+  const slow = client.call('chat/say', { text: 'slow' });
+  const [old] = server.peers;
+  await until('the call', () => server.held.length === 1);
+  old?.drain(0, 'green');
+  await until('the new socket', () => server.peers.size === 2);
+  assert.deepEqual(await client.call('system/echo', [1]), [1], 'others go on');
+  server.silent = undefined;
+  server.release();
+  assert.equal(await slow, 'ok');
+  await until('the old socket ended', () => server.peers.size === 1);
+  assert.equal(server.done.filter((method) => method === 'chat/say').length, 1);
+});
+
+test('a document that is opened twice is one', async (context) => {
+  const server = await service(context);
+  const client = connect(context, server);
+  const [one, two] = [client.document('room'), client.document('room')];
+  assert.equal(one, two);
+  await one.ready;
+  one.close();
+  await two.apply({ field: 'likes', increment: 1 });
+  await two.acknowledged();
+  two.close();
+  await until('closed', () => server.done.includes('document/close'));
+});
+
 test('an event that is told again after a move is passed over', async (context) => {
   const server = await service(context);
   const client = connect(context, server);
