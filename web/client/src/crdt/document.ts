@@ -2,7 +2,7 @@ import { Clock } from './clock.js';
 import type { Replica } from './dot.js';
 import { OperationError } from './errors.js';
 import type { Edge } from './graph.js';
-import { integerToJson, isObject, type Json, small, valueToJson, wrong } from './json.js';
+import { integerToJson, isObject, type Json, valueToJson, wrong } from './json.js';
 import { CrdtMap } from './map.js';
 import { type Assignment, JSON_FORMS, NATIVE, only, OperationParser, type ValueSource } from './operation.js';
 import type { Stamped } from './register.js';
@@ -10,7 +10,7 @@ import { State } from './state.js';
 import type { Store } from './store.js';
 import { emptyOf, tagOfType, TYPE_NAMES, type TypeName, typeOfTag } from './types.js';
 import { Unknown } from './unknown.js';
-import type { Value } from './value.js';
+import { small, type Value } from './value.js';
 
 const FIELDS_MAX = 1024;
 const NAME_BYTES_MAX = 256;

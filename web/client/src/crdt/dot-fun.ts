@@ -47,10 +47,6 @@ export abstract class DotFun<T> extends PlainStore implements Store {
     for (const { dot } of this.entries) visit({ first: dot, last: dot });
   }
 
-  visitEntries(visit: Visit): void {
-    this.visit(undefined, visit);
-  }
-
   join(theirs: Store, join: Join): void {
     const other = theirs as DotFun<T>;
     const kept: Entry<T>[] = [];

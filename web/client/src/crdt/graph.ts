@@ -62,10 +62,6 @@ abstract class Graph extends PlainStore implements Store {
     this.edges.visit(guides?.edges, visit);
   }
 
-  visitEntries(visit: Visit): void {
-    this.visit(undefined, visit);
-  }
-
   join(theirs: Store, join: Join): void {
     this.vertices.join((theirs as Graph).vertices, join);
     this.edges.join((theirs as Graph).edges, join);

@@ -1,6 +1,6 @@
 import { OperationError } from './errors.js';
 import { compareText } from './codec.js';
-import { checkText, Float, UnknownValue, type Value, type ValueRecord } from './value.js';
+import { checkText, Float, small, UnknownValue, type Value, type ValueRecord } from './value.js';
 
 const DEPTH_MAX = 32;
 const FORMS = '`$integer`, `$float`, `$bytes`, `$record` or `$unknown`, alone in its object';
@@ -49,12 +49,6 @@ export function integerFromJson(json: unknown, path: string): number | bigint {
   return small(BigInt(text));
 }
 
-/** The plain number where it is exact. */
-export function small(integer: bigint): number | bigint {
-  const number = Number(integer);
-  return Number.isSafeInteger(number) ? number : integer;
-}
-
 function formFromJson(form: string, json: unknown, path: string, depth: number): Value {
   const at = `${path}.${form}`;
   switch (form) {
@@ -76,9 +70,10 @@ function formFromJson(form: string, json: unknown, path: string, depth: number):
     case '$record':
       return recordFromPairs(json, at, depth);
     case '$unknown': {
-      const fits = isObject(json) && Object.keys(json).length === 2 && Number.isSafeInteger(json['tag']) && (json['tag'] as number) >= 16;
-      if (!fits) throw wrong(at, '{"tag": 16 or more, "bytes": "…"}', json);
-      return new UnknownValue(json['tag'] as number, bytesOf(json['bytes'], at));
+      if (!isObject(json) || Object.keys(json).length !== 2) throw wrong(at, '{"tag": 16 or more, "bytes": "…"}', json);
+      const tag = integerFromJson(json['tag'], `${at}.tag`);
+      if (tag < 16 || tag >= 1n << 64n) throw wrong(at, '{"tag": 16 or more, "bytes": "…"}', json);
+      return new UnknownValue(tag, bytesOf(json['bytes'], `${at}.bytes`));
     }
     default:
       throw new OperationError('bad-argument', `\`${at}\` is not known here; allowed: ${FORMS}`);
@@ -152,7 +147,7 @@ export function valueToJson(value: Value): Json {
   }
   if (value instanceof Float) return floatToJson(value.value);
   if (value instanceof Uint8Array) return { $bytes: hexOf(value) };
-  if (value instanceof UnknownValue) return { $unknown: { bytes: hexOf(value.bytes), tag: value.tag } };
+  if (value instanceof UnknownValue) return { $unknown: { bytes: hexOf(value.bytes), tag: integerToJson(value.tag) } };
   if (Array.isArray(value)) return (value as readonly Value[]).map(valueToJson);
   const record = value as ValueRecord;
   const names = Object.keys(record).sort(compareText);

@@ -83,8 +83,8 @@ export class CrdtMap implements Store {
     for (const [key, inner] of (guide as CrdtMap).#entries.entries()) this.#entries.get(key)?.visit(inner, visit);
   }
 
-  visitEntries(visit: Visit): void {
-    for (const store of this.#entries.values()) store.visitEntries(visit);
+  visitDeletions(visit: Visit): void {
+    for (const store of this.#entries.values()) store.visitDeletions(visit);
   }
 
   visitIncomplete(visit: Visit): void {

@@ -1,11 +1,11 @@
 import type { Reader, Writer } from './codec.js';
 import { Context, type Interval } from './context.js';
-import { type Dot, distance, sameDot, STABLE } from './dot.js';
+import { compareDots, type Dot, distance, sameDot, STABLE } from './dot.js';
 import { DecodeError, OperationError } from './errors.js';
 import { decodeRuns, type ElementKind, encodeRuns, NODES_MAX } from './sequence/bytes.js';
 import { dotRuns, elementsUnknownTo, fromRuns, joinElements } from './sequence/elements.js';
 import { Order } from './sequence/order.js';
-import { type Place, Run } from './sequence/run.js';
+import { comparePlaces, type Place, Run } from './sequence/run.js';
 import { type Fragment, type Join, type Mint, PlainStore, type Store, type Visit } from './store.js';
 import { checkText, checkValue, compareValues, decodeValue, encodeValue, type Value } from './value.js';
 
@@ -101,8 +101,7 @@ export abstract class Sequence<T> extends PlainStore implements Store {
     for (const run of this.#order.runs.values()) visit(run.interval);
   }
 
-  visitEntries(visit: Visit): void {
-    this.visit(undefined, visit);
+  override visitDeletions(visit: Visit): void {
     for (const { deletedBy } of this.#order.runs.values()) {
       if (deletedBy !== undefined && !sameDot(deletedBy, STABLE)) visit({ first: deletedBy, last: deletedBy });
     }
@@ -129,11 +128,36 @@ export abstract class Sequence<T> extends PlainStore implements Store {
     if (theirs === undefined) this.join(this.empty(), join);
   }
 
+  /** The parts of runs that have dots in the interval. */
+  *#overlapping({ first, last }: Interval): IterableIterator<{ run: Run<T>; from: Dot; to: Dot }> {
+    const runs = this.#order.runs.values();
+    // The run before may reach into the interval.
+    for (let at = Math.max(0, this.#order.runs.lowerBound(first) - 1); at < runs.length; at += 1) {
+      const run = runs[at] as Run<T>;
+      if (compareDots(run.first, last) > 0) break;
+      const from = compareDots(run.first, first) > 0 ? run.first : first;
+      const to = compareDots(run.last, last) < 0 ? run.last : last;
+      if (compareDots(from, to) <= 0) yield { run, from, to };
+    }
+  }
+
   /** How many nodes have dots in the context. */
   #nodesIn(context: Context): number {
-    const mine = new Context();
-    for (const run of this.#order.runs.values()) mine.push(run.interval);
-    return Number(mine.overlap(context));
+    let count = 0;
+    for (const interval of context.intervals) {
+      for (const { from, to } of this.#overlapping(interval)) count += distance(from, to) + 1;
+    }
+    return count;
+  }
+
+  /** Whether a run's nodes, which are all here, are where it says; it may say nothing. */
+  #agreesOnPlaces(run: Run<T>): boolean {
+    if (run.place === undefined) return true;
+    for (const { run: mine, from } of this.#overlapping(run.interval)) {
+      const places = [mine.placeAt(distance(mine.first, from)), run.placeAt(distance(run.first, from))] as const;
+      if (comparePlaces(...places) !== 0) return false;
+    }
+    return true;
   }
 
   /** Joins a small delta in place. False: nothing was changed, the general way has to be taken. */
@@ -146,8 +170,7 @@ export abstract class Sequence<T> extends PlainStore implements Store {
       const nodes = Context.from(run.interval);
       if (mine.locate(run.first) !== undefined) {
         // A deletion of nodes that are all here.
-        const raised = run.place !== undefined && (run.place.level > 0 || mine.dangling > 0);
-        if (raised || run.isAlive || this.#nodesIn(nodes) !== run.length) return false;
+        if (run.isAlive || this.#nodesIn(nodes) !== run.length || !this.#agreesOnPlaces(run)) return false;
         common += run.length;
       } else {
         if (join.mine.overlap(nodes) !== 0n || run.place === undefined || mine.dangling > 0) return false;

@@ -54,10 +54,6 @@ export class GSet extends PlainStore implements Store {
     this.#elements.visit(guide && (guide as GSet).#elements, visit);
   }
 
-  visitEntries(visit: Visit): void {
-    this.#elements.visit(undefined, visit);
-  }
-
   join(theirs: Store, join: Join): void {
     this.#elements.join((theirs as GSet).#elements, join);
   }
@@ -114,10 +110,6 @@ export class OrSet<K = Value> extends PlainStore implements VisibleSet<K> {
 
   visit(guide: Store | undefined, visit: Visit): void {
     this.#elements.visit(guide && (guide as OrSet<K>).#elements, visit);
-  }
-
-  visitEntries(visit: Visit): void {
-    this.#elements.visit(undefined, visit);
   }
 
   join(theirs: Store, join: Join): void {
@@ -188,10 +180,6 @@ export class TwoPhaseSet<K = Value> extends PlainStore implements VisibleSet<K> 
       this.#added.visit(side, visit);
       this.#removed.visit(side, visit);
     }
-  }
-
-  visitEntries(visit: Visit): void {
-    this.visit(undefined, visit);
   }
 
   join(theirs: Store, join: Join): void {

@@ -50,6 +50,11 @@ export class State<S extends Store> {
         throw new DecodeError('dot', 'dot', `dot ${dotText(first)} is in two places`);
       }
     });
+    // Nor is a deletion something that lives.
+    const live = Context.collect(dots);
+    this.store.visitDeletions(({ first }) => {
+      if (live.contains(first)) throw new DecodeError('dot', 'dot', `dot ${dotText(first)} is in two places`);
+    });
   }
 
   /** The one encoding. */
@@ -156,7 +161,8 @@ export class State<S extends Store> {
     }
     const store = this.store.unknownTo(known) as S;
     context.join(removed);
-    store.visitEntries((interval) => context.insertInterval(interval));
+    store.visit(undefined, (interval) => context.insertInterval(interval));
+    store.visitDeletions((interval) => context.insertInterval(interval));
     return new State(store, context);
   }
 

@@ -42,8 +42,8 @@ export interface Store {
   /** Visits live dots. With a guide, only those at the keys that the guide has. */
   visit(guide: Store | undefined, visit: Visit): void;
 
-  /** Visits every dot that has to be in the context because of an entry: live dots and those of deletions. */
-  visitEntries(visit: Visit): void;
+  /** Visits dots of deletions of what is live: a state's context has those too. */
+  visitDeletions(visit: Visit): void;
 
   /** The join rule, at the keys that `theirs` has. Never keeps a reference to what `theirs` may change. */
   join(theirs: Store, join: Join): void;
@@ -81,6 +81,8 @@ export interface Store {
 
 /** The parts of `Store` that most types do not need. */
 export abstract class PlainStore {
+  visitDeletions(_visit: Visit): void {}
+
   visitIncomplete(_visit: Visit): void {}
 
   visitRaised(_visit: Visit): void {}

@@ -59,8 +59,6 @@ export class Unknown extends PlainStore implements Store {
   // Which dots are live in here is not known.
   visit(_guide: Store | undefined, _visit: Visit): void {}
 
-  visitEntries(_visit: Visit): void {}
-
   join(theirs: Store, join: Join): void {
     const other = theirs as Unknown;
     // What an unknown part holds cannot be told apart.

@@ -16,8 +16,8 @@ export class Float {
 /** A value of a newer version; kept as it came. */
 export class UnknownValue {
   constructor(
-    /** 16 or more. */
-    readonly tag: number,
+    /** 16 or more; a bigint beyond 2⁵³. */
+    readonly tag: number | bigint,
     readonly bytes: Uint8Array,
   ) {}
 }
@@ -55,6 +55,12 @@ const enum Tag {
   Record = 8,
 }
 
+/** The plain number where it is exact. */
+export function small(integer: bigint): number | bigint {
+  const number = Number(integer);
+  return Number.isSafeInteger(number) ? number : integer;
+}
+
 function isInteger(value: number): boolean {
   return Number.isSafeInteger(value) && !Object.is(value, -0);
 }
@@ -63,7 +69,7 @@ function isList(value: object): value is readonly Value[] {
   return Array.isArray(value);
 }
 
-function tagOf(value: Value): number {
+function tagOf(value: Value): number | bigint {
   switch (typeof value) {
     case 'boolean':
       return value ? Tag.True : Tag.False;
@@ -92,7 +98,7 @@ function bitsOf(value: number): bigint {
 /** Appends the encoding. The value must have passed `checkValue`. */
 export function encodeValue(value: Value, to: Writer): void {
   const tag = tagOf(value);
-  to.varint(tag);
+  to.bigVarint(BigInt(tag));
   if (value instanceof UnknownValue || value instanceof Uint8Array) {
     to.block(value instanceof Uint8Array ? value : value.bytes);
   } else if (tag === Tag.Integer) {
@@ -121,7 +127,7 @@ export function encodeValue(value: Value, to: Writer): void {
 /** Reads what `encodeValue` wrote. */
 export function decodeValue(from: Reader, depth = 0): Value {
   if (depth > DEPTH_MAX) throw DecodeError.limit(FIELD, DEPTH_MAX);
-  const tag = from.varint(FIELD);
+  const tag = small(from.bigVarint(FIELD));
   switch (tag) {
     case Tag.Null:
       return null;
@@ -129,11 +135,8 @@ export function decodeValue(from: Reader, depth = 0): Value {
       return false;
     case Tag.True:
       return true;
-    case Tag.Integer: {
-      const value = unzigzag(from.bigVarint(FIELD));
-      const small = Number(value);
-      return Number.isSafeInteger(small) ? small : value;
-    }
+    case Tag.Integer:
+      return small(unzigzag(from.bigVarint(FIELD)));
     case Tag.Float:
       return decodeFloat(from);
     case Tag.Text:
@@ -178,8 +181,8 @@ function decodeRecord(from: Reader, depth: number): Value {
 
 /** By tag, then content. */
 export function compareValues(a: Value, b: Value): number {
-  const tag = tagOf(a);
-  if (tag !== tagOf(b)) return tag - tagOf(b);
+  const [tag, other] = [tagOf(a), tagOf(b)];
+  if (tag !== other) return tag < other ? -1 : 1;
   switch (tag) {
     case Tag.Null:
     case Tag.False:

@@ -237,7 +237,9 @@ export class HubDocument {
     const renamings: Renaming[] = [];
     const before = this.#pending;
     const there: Interval[] = [];
-    (this.#document as Document).state.store.visitEntries((interval) => there.push(interval));
+    const { store } = (this.#document as Document).state;
+    store.visit(undefined, (interval) => there.push(interval));
+    store.visitDeletions((interval) => there.push(interval));
     const entries = Context.collect(there);
     this.#pending = [];
     for (const pending of before) {
