@@ -1,4 +1,3 @@
-import { Context, type Interval } from '../crdt/context.js';
 import { type Anchored, type Renaming, resolveAnchors } from '../crdt/anchor.js';
 import { Document, type DocumentOperation, parseSchema, type Schema } from '../crdt/document.js';
 import { INCARNATION_MAX, type Replica } from '../crdt/dot.js';
@@ -10,7 +9,7 @@ import type { Timing } from '../session/socket.js';
 import { errorText, fromPayload, PACKET_BYTES_MAX, toPayload } from '../wire/packet.js';
 import { type DocumentRecord, decodeRecord, encodeRecord } from './document-record.js';
 import type { Failure, HubMessage, PendingOperation } from './messages.js';
-import { type DocumentTab, failureOf, insertedBy, type Pending, sameReplica } from './pending.js';
+import { arrivedAt, type DocumentTab, failureOf, insertedBy, type Pending, sameReplica } from './pending.js';
 import { ConnectionLost, type Requests } from './requests.js';
 import type { OfflineStore } from './store.js';
 
@@ -236,16 +235,12 @@ export class HubDocument {
   #rebase(): void {
     const renamings: Renaming[] = [];
     const before = this.#pending;
-    const there: Interval[] = [];
-    const { store } = (this.#document as Document).state;
-    store.visit(undefined, (interval) => there.push(interval));
-    store.visitDeletions((interval) => there.push(interval));
-    const entries = Context.collect(there);
+    const arrived = arrivedAt((this.#document as Document).state, before);
     this.#pending = [];
     for (const pending of before) {
       const { operation, made, asked } = pending;
-      if (entries.contains(pending.delta.context.lastOf(pending.writer))) {
-        // The server has its newest dot: only the acknowledgement was lost.
+      if (arrived.has(pending)) {
+        // Only the acknowledgement was lost.
         this.#acknowledge(pending);
         continue;
       }

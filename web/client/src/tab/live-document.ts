@@ -166,7 +166,8 @@ export class LiveDocument<S extends Schema = Schema> {
         this.#changed(new Set());
         break;
       case 'delta':
-        this.#join(message.delta);
+        // Before it is opened there is nothing to join it to; what opens it has it.
+        if (this.#document !== undefined) this.#join(message.delta);
         break;
       case 'applied':
         this.#applied(message);

@@ -22,7 +22,7 @@ interface Answer {
 class Peer {
   sequence = 0;
   readonly documents: string[] = [];
-  readonly uploads = new Map<number, { name: string; size: number; parts: Buffer[]; got: number; taken: boolean }>();
+  readonly uploads = new Map<number, { name: string; size: number; parts: Buffer[]; got: number; taken: boolean; room: number }>();
   readonly sending = new Map<number, { bytes: Buffer; sent: number; window: number }>();
   nextStream = -1;
 
@@ -80,6 +80,12 @@ export class TestServer {
   socketsBlocked = false;
   /** Do not answer calls whose method has this name. */
   silent: string | undefined;
+  /** Do calls of this method, and lose the answer. */
+  swallowed: string | undefined;
+  /** Take deltas, and lose the answer. */
+  deltasSwallowed = false;
+  /** Give uploads no room beyond the first window. */
+  creditHeld = false;
   /** Calls that were not answered. */
   held: (() => void)[] = [];
   /** Status of answers to deltas. */
@@ -201,6 +207,7 @@ export class TestServer {
       // What opens and closes documents is of a socket: it is done anew on each.
       if (!method.startsWith('document/')) this.#records.set(place, answer);
     }
+    if (method === this.swallowed) return;
     const result = answer.status === 0 ? toPayload(answer.value) : new TextEncoder().encode(String(answer.value));
     peer.send({ kind: 'callback', id, status: answer.status, payload: result });
   }
@@ -269,7 +276,7 @@ export class TestServer {
       answer(400, 'names dots that are neither of the writer nor known');
     } else {
       this.change(name, delta.encode(), peer);
-      answer(0);
+      if (!this.deltasSwallowed) answer(0);
     }
   }
 
@@ -303,13 +310,20 @@ export class TestServer {
 
   #stream(peer: Peer, packet: Packet): void {
     if (packet.kind === 'stream-init') {
-      peer.uploads.set(packet.id, { name: packet.name, size: packet.size, parts: [], got: 0, taken: false });
+      peer.uploads.set(packet.id, { name: packet.name, size: packet.size, parts: [], got: 0, taken: false, room: WINDOW });
     } else if (packet.kind === 'stream-chunk') {
       const upload = peer.uploads.get(packet.id);
       if (upload === undefined) return;
       upload.parts.push(Buffer.from(packet.payload));
       upload.got += packet.payload.length;
-      peer.send({ kind: 'credit', id: packet.id, bytes: packet.payload.length });
+      upload.room -= packet.payload.length;
+      if (upload.room < 0) {
+        peer.uploads.delete(packet.id);
+        peer.send({ kind: 'stream-abort', id: packet.id, status: 400, reason: 'more bytes than the credit' });
+      } else if (!this.creditHeld) {
+        upload.room += packet.payload.length;
+        peer.send({ kind: 'credit', id: packet.id, bytes: packet.payload.length });
+      }
     } else if (packet.kind === 'stream-end') {
       const upload = peer.uploads.get(packet.id);
       if (upload?.taken === true && upload.got === upload.size) this.files.set(upload.name, Buffer.concat(upload.parts));

@@ -20,7 +20,8 @@ export class Service {
   ) {}
 
   static async start(...flags: string[]): Promise<Service> {
-    const child = spawn(serviceBinary() as string, ['serve', '--listen=127.0.0.1:0', ...flags], { stdio: ['ignore', 'pipe', 'ignore'] });
+    const listen = flags.some((flag) => flag.startsWith('--listen')) ? [] : ['--listen=127.0.0.1:0'];
+    const child = spawn(serviceBinary() as string, ['serve', ...listen, ...flags], { stdio: ['ignore', 'pipe', 'ignore'] });
     const address = await new Promise<string>((resolve, reject) => {
       child.once('exit', (code) => reject(new Error(`the service ended with ${code}`)));
       createInterface({ input: child.stdout as NodeJS.ReadableStream }).on('line', (line) => {
@@ -52,6 +53,16 @@ export class Service {
       this.child.kill(signal);
     });
   }
+}
+
+/** Ports that nobody listens on now. */
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(Array.from({ length: count }, () => new Promise<Server>((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => resolve(server));
+  })));
+  const ports = servers.map((server) => (server.address() as { port: number }).port);
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
 }
 
 /** One address in front of services, as a gateway is: new connections go to where `port` says. */

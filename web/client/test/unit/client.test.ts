@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { test, type TestContext } from 'node:test';
 import { WebSocket } from 'ws';
 
-import { Client, type ClientOptions, Document, MemoryStore, type SocketMaker } from '../../src/index.js';
+import { Client, type ClientOptions, Document, type DocumentOperation, MemoryStore, type SocketMaker } from '../../src/index.js';
 import { TestServer } from '../support/server.js';
 import { until } from '../support/until.js';
 
@@ -41,8 +41,10 @@ test('a cut call is sent again under its id and done once', async (context) => {
   const client = connect(context, server);
   await client.until('open');
   // The server does it, and the answer gets lost with the socket.
+  server.swallowed = 'chat/say';
   const answer = client.call('chat/say', { text: 'once' });
   await until('the call', () => server.done.includes('chat/say'));
+  server.swallowed = undefined;
   server.cut();
   const waiting = client.call('system/echo', ['later']);
   assert.equal(await answer, 'ok');
@@ -89,6 +91,7 @@ test('a call that is under way when the client moves is answered by the old serv
   old?.drain(0, 'green');
   await until('the new socket', () => server.peers.size === 2);
   assert.deepEqual(await client.call('system/echo', [1]), [1], 'others go on');
+  assert.equal(server.held.length, 1, 'it was not sent again');
   server.silent = undefined;
   server.release();
   assert.equal(await slow, 'ok');
@@ -166,6 +169,10 @@ test('edits without a service are kept, and merged once there is one', async (co
   await first.until('connecting');
   await early.apply({ field: 'body', insert: 'X', index: 1 });
   await early.apply({ field: 'likes', increment: 2 });
+  // @ts-expect-error: a counter takes no text
+  await assert.rejects(early.apply({ field: 'likes', insert: 'x', index: 0 }));
+  // @ts-expect-error: the schema has no such field
+  await assert.rejects(early.apply({ field: 'nope', increment: 1 }));
   assert.equal(early.get('body'), 'aXb');
   assert.equal(early.pending, 2);
   await until('kept', async () => (await store.load('document/room')) !== undefined && (await store.load('session')) !== undefined);
@@ -205,6 +212,30 @@ test('a retired writer gives its edits to the next one, on top of what others di
   assert.equal(server.documents.get('room')?.get('likes'), 1);
 });
 
+test('a new writer does not repeat what arrived before, although nothing acknowledged it', async (context) => {
+  for (const retired of [false, true]) {
+    const server = await service(context);
+    const document = connect(context, server).document('room');
+    await document.ready;
+    server.deltasSwallowed = true;
+    const edits: DocumentOperation[] = [
+      { field: 'likes', increment: 1 }, { field: 'likes', increment: 1 }, { field: 'body', insert: 'ab', index: 0 }, { field: 'body', delete: 1, index: 0 },
+    ];
+    for (const edit of edits) await document.apply(edit);
+    await until('the server has them', () => server.documents.get('room')?.get('body') === 'b');
+    server.deltaStatus = 503;
+    await document.apply({ field: 'likes', increment: 5 });
+    server.deltaStatus = 0;
+    server.deltasSwallowed = false;
+    server.incarnation = 2;
+    if (retired) server.documents.get('room')?.state.retire({ slot: 100, incarnation: 1 });
+    server.cut();
+    await document.acknowledged();
+    assert.deepEqual([document.get('likes'), document.get('body')], [7, 'b']);
+    assert.deepEqual([server.documents.get('room')?.get('likes'), server.documents.get('room')?.get('body')], [7, 'b']);
+  }
+});
+
 test('what the service refuses is taken back', async (context) => {
   const server = await service(context);
   const client = connect(context, server);
@@ -239,6 +270,21 @@ test('uploads and downloads keep to their windows', async (context) => {
   await empty.send();
   await until('the empty file', () => server.files.has('empty'));
   await assert.rejects(client.call('files/download', { name: 'no' }), { status: 404 });
+});
+
+test('an upload waits for room', async (context) => {
+  const server = await service(context);
+  server.creditHeld = true;
+  const client = connect(context, server);
+  const upload = await client.upload(randomBytes(600_000), 'slow');
+  await client.call('files/upload', { streamId: upload.streamId, name: 'slow' });
+  const sent = upload.send();
+  const [peer] = server.peers;
+  await until('a window of bytes', () => peer?.uploads.get(upload.streamId)?.got === 256 * 1024);
+  assert.deepEqual(await client.call('system/echo', [1]), [1]);
+  assert.equal(peer?.uploads.get(upload.streamId)?.got, 256 * 1024);
+  peer?.send({ kind: 'stream-abort', id: upload.streamId, status: 507, reason: 'no room' });
+  await assert.rejects(sent, { status: 507, message: 'no room', retry: 'later' });
 });
 
 test('a stream that is cut says so', async (context) => {

@@ -106,6 +106,13 @@ test('values and nesting that readers would refuse are refused before they are w
   assert.ok(document.state.isBottom);
 });
 
+test('text is ordered by code points, as its bytes are', () => {
+  const document = new Document({ tags: { type: 'g-set' } });
+  for (const tag of ['🚂', '\uffff', 'ä', 'a']) document.apply({ field: 'tags', add: tag }, A, 0);
+  assert.deepEqual(document.get('tags'), ['a', 'ä', '\uffff', '🚂']);
+  assert.deepEqual(Document.decode(document.schema, document.state.encode()).get('tags'), document.get('tags'));
+});
+
 test('types and fields that this version does not know are kept, joined and relayed', () => {
   // A map with `x` of type 99 (bytes 0102) beside a counter, as a newer version writes it.
   const newer = Uint8Array.from([0x2a, 0x01, 0x00, 0x03, 0x00, 0x01, 0x78, 0x5f, 0x63, 0x01, 0x02]);
