@@ -15,6 +15,8 @@ import { IndexedDbStore, type OfflineStore } from './store.js';
 const FAILURES_BEFORE_HTTP = 2;
 /** Events that are remembered, so that one which comes on the old and on the new socket is told once. */
 const REMEMBERED_EVENTS = 2048;
+/** A tab that should say that it is alive and did not for so long is gone; browsers let hidden tabs run once a minute. */
+const SILENT_MAX_MS = 150_000;
 /** Ids that are set aside at a time, so that a restart does not use one twice. */
 const IDS_RESERVED = 1024;
 
@@ -38,6 +40,8 @@ interface Tab {
   /** Documents by the tab's own numbers. */
   readonly documents: Map<number, HubDocument>;
   readonly calls: Map<number, () => void>;
+  /** When it was heard last; nothing when a lock tells of its end. */
+  heardAt: number | undefined;
 }
 
 /** One session for many tabs. */
@@ -68,7 +72,7 @@ export class Hub {
 
   attach(port: Port<HubMessage, TabMessage>): void {
     const tab: Tab = {
-      port, post: (message) => port.post(message), events: new Set(), documents: new Map(), calls: new Map(),
+      port, post: (message) => port.post(message), events: new Set(), documents: new Map(), calls: new Map(), heardAt: undefined,
     };
     this.#tabs.add(tab);
     port.onMessage = (message) => this.#receive(tab, message);
@@ -82,6 +86,7 @@ export class Hub {
   }
 
   #receive(tab: Tab, message: TabMessage): void {
+    if (tab.heardAt !== undefined) tab.heardAt = this.#timing.now();
     switch (message.type) {
       case 'hello':
         this.#hello(tab, message);
@@ -143,6 +148,10 @@ export class Hub {
 
   #hello(tab: Tab, hello: Extract<TabMessage, { type: 'hello' }>): void {
     if (hello.lock !== undefined) this.options.whenReleased?.(hello.lock, () => this.#leave(tab));
+    if (hello.beats) {
+      tab.heardAt = this.#timing.now();
+      this.#watchSilence(tab);
+    }
     // A tab that outlived its hub knows how far the ids went.
     if (hello.nextId > this.#requests.nextId) this.#requests.nextId = hello.nextId;
     if (this.#http === undefined) {
@@ -155,6 +164,14 @@ export class Hub {
     }
     tab.post({ type: 'welcome', lock: this.options.lock });
     this.#tellLink(tab);
+  }
+
+  #watchSilence(tab: Tab): void {
+    this.#timing.after(SILENT_MAX_MS / 2, () => {
+      if (!this.#tabs.has(tab) || tab.heardAt === undefined) return;
+      if (this.#timing.now() - tab.heardAt >= SILENT_MAX_MS) this.#leave(tab);
+      else this.#watchSilence(tab);
+    });
   }
 
   async #begin(url: string, token: string): Promise<void> {

@@ -46,6 +46,8 @@ export type TabMessage =
       readonly type: 'hello'; readonly url: string; readonly http: string; readonly token: string;
       readonly nextId: number; readonly lock?: string | undefined; readonly isPersistent: boolean;
       readonly authorization?: string | undefined;
+      /** Whether the tab says `alive` again and again, because no lock tells of its end. */
+      readonly beats: boolean;
     }
   | { readonly type: 'alive' }
   | { readonly type: 'bye' }

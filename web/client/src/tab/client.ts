@@ -174,6 +174,30 @@ export class Client {
     });
   }
 
+  /**
+   * Calls again and again, and tells each result that differs from the one before: for what no event tells, as in the state
+   * `polling`. Waits `everyMs` after each answer; errors are passed over. Gives what ends it.
+   */
+  poll(method: string, args: unknown, everyMs: number, listener: (result: any) => void): () => void {
+    let ended = false;
+    let last: string | undefined;
+    const ask = async (): Promise<void> => {
+      try {
+        const result = await this.call(method, args);
+        const text = JSON.stringify(result);
+        if (!ended && text !== last) listener(result);
+        last = text;
+      } catch {
+        // The next one may have an answer.
+      }
+      if (!ended && !this.#closed) this.#timing.after(everyMs, () => void ask());
+    };
+    void ask();
+    return () => {
+      ended = true;
+    };
+  }
+
   /** Listens to events of that name, or of all with `*`; gives what ends that. */
   on(name: string, listener: EventListener): () => void {
     const listeners = this.#events.get(name) ?? new Set();
@@ -284,6 +308,7 @@ export class Client {
     const { http = httpOf(this.url), offline = false, authorization } = this.#options;
     port.post({
       type: 'hello', url: this.url, http, token: this.#token, nextId: this.#nextWireId, lock, isPersistent: offline, authorization,
+      beats: lock === undefined && this.sharing !== 'none',
     });
     for (const name of this.#events.keys()) port.post({ type: 'subscribe', name });
     for (const [id, { method, args, wireId }] of this.#calls) port.post({ type: 'call', id, method, args, wireId });
@@ -315,6 +340,7 @@ export class Client {
     this.#alive = this.#timing.after(ALIVE_EVERY_MS, () => {
       if (this.#closed) return;
       const way = this.#ways[0] as Way;
+      // A lock tells of the end of the hub, and one of this tab's; without them both say that they are alive.
       if (this.#port !== undefined && way.sharing !== 'none' && this.#watch === undefined) {
         this.#welcomed = false;
         this.#port.post({ type: 'alive' });

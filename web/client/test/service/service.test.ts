@@ -4,15 +4,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { WebSocket } from 'ws';
 
-import { Client, scaffold, type SocketMaker } from '../../src/index.js';
+import { Client, scaffold } from '../../src/index.js';
 import { chromium, inTab, launch, openTab, pageServer, waitForState } from '../support/pages.js';
 import { freePorts, Gateway, Service, serviceBinary } from '../support/service.js';
+import { socket } from '../support/socket.js';
 import { until } from '../support/until.js';
 
 const skip = serviceBinary() === undefined ? 'build it first: cargo build -p pointsman-sync' : false;
-const socket: SocketMaker = (url, subprotocol) => new WebSocket(url, subprotocol) as any;
 
 async function start(context: TestContext, ...flags: string[]): Promise<Service> {
   const service = await Service.start(...flags);

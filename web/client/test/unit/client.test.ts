@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test, type TestContext } from 'node:test';
-import { WebSocket } from 'ws';
 
-import { Client, type ClientOptions, Document, type DocumentOperation, MemoryStore, type SocketMaker } from '../../src/index.js';
+import { Client, type ClientOptions, Document, type DocumentOperation, MemoryStore } from '../../src/index.js';
 import { TestServer } from '../support/server.js';
+import { socket } from '../support/socket.js';
 import { until } from '../support/until.js';
 
-const socket: SocketMaker = (url, subprotocol) => new WebSocket(url, subprotocol) as any;
 
 async function service(context: TestContext): Promise<TestServer> {
   const server = await TestServer.start();

@@ -3,13 +3,12 @@ import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { test } from 'node:test';
-import { WebSocket } from 'ws';
 
-import { Client, declareUnits, scaffold, type SocketMaker } from '../../src/index.js';
+import { Client, declareUnits, scaffold } from '../../src/index.js';
 import { TestServer } from '../support/server.js';
+import { socket } from '../support/socket.js';
 import { until } from '../support/until.js';
 
-const socket: SocketMaker = (url, subprotocol) => new WebSocket(url, subprotocol) as any;
 const structure = { chat: { say: ['text'] }, system: { echo: ['value'] } } as const;
 
 test('a literal structure is called by name and by position, over HTTP and over a socket', async (context) => {
