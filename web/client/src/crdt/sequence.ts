@@ -39,7 +39,7 @@ export abstract class Sequence<T> extends PlainStore implements Store {
 
   /** Visible elements. */
   get length(): number {
-    return this.#order.visible;
+    return this.#order.list.visible;
   }
 
   /** Nodes that are kept, tombstones included. */
@@ -53,7 +53,9 @@ export abstract class Sequence<T> extends PlainStore implements Store {
 
   /** Visible elements in order. */
   values(): T[] {
-    return this.#order.order.flatMap((run) => run.values);
+    const values: T[] = [];
+    for (const run of this.#order.list) for (const value of run.values) values.push(value);
+    return values;
   }
 
   read(): unknown {
@@ -83,7 +85,7 @@ export abstract class Sequence<T> extends PlainStore implements Store {
   visibleRanges(nodes: Context): [number, number][] {
     const ranges: [number, number][] = [];
     let before = 0;
-    for (const run of this.#order.order) {
+    for (const run of this.#order.list) {
       const found = run.isAlive ? Context.from(run.interval).intersection(nodes).intervals : [];
       for (const { first, last } of found) {
         const start = before + distance(run.first, first);

@@ -2,17 +2,12 @@ import { Context, type Interval } from '../context.js';
 import { compareDots, type Dot, distance, dotAfter, sameDot } from '../dot.js';
 import { OrderedMap } from '../ordered.js';
 import type { Place, Run } from './run.js';
+import { RunList } from './run-list.js';
 
-/** A position in the order; nodes without a position are after everything. */
-interface Position {
-  readonly index: number;
+/** A node by its run. */
+interface Position<T> {
+  readonly run: Run<T>;
   readonly offset: number;
-}
-
-const END: Position = { index: Number.POSITIVE_INFINITY, offset: 0 };
-
-function comparePositions(a: Position, b: Position): number {
-  return a.index === b.index ? a.offset - b.offset : a.index - b.index;
 }
 
 function root(key: Dot): Place {
@@ -26,17 +21,14 @@ function root(key: Dot): Place {
 export class Order<T> {
   readonly runs = new OrderedMap<Dot, Run<T>>(compareDots);
   /** The runs in order. Follows from the runs. */
-  order: Run<T>[] = [];
+  readonly list = new RunList<T>();
   /** Runs whose place is not known or refers to an absent node. They are not final: what arrives may move them. */
   dangling = 0;
   /** Sum over the runs. */
-  visible = 0;
   nodes = 0;
-  /** Where in the order the last change was. */
-  #hint = 0;
 
   /** The run that has the node, and the offset in it. */
-  locate(dot: Dot): { run: Run<T>; offset: number } | undefined {
+  locate(dot: Dot): Position<T> | undefined {
     const keys = this.runs.keys();
     let at = this.runs.lowerBound(dot);
     if (at === keys.length || !sameDot(keys[at], dot)) at -= 1;
@@ -48,16 +40,6 @@ export class Order<T> {
 
   #has(dot: Dot | undefined): boolean {
     return dot === undefined || this.locate(dot) !== undefined;
-  }
-
-  #indexOf(run: Run<T>): number {
-    for (let at = Math.max(0, this.#hint - 2); at < this.#hint + 3; at += 1) if (this.order[at] === run) return at;
-    return this.order.indexOf(run);
-  }
-
-  position(dot: Dot): Position | undefined {
-    const found = this.locate(dot);
-    return found === undefined ? undefined : { index: this.#indexOf(found.run), offset: found.offset };
   }
 
   /** Whether the run's place is not known or refers to absent nodes. */
@@ -98,95 +80,91 @@ export class Order<T> {
     return undefined;
   }
 
-  #originPosition(place: Place): Position {
-    return (place.rightOrigin === undefined ? undefined : this.position(place.rightOrigin)) ?? END;
-  }
-
   /** Whether a new right child comes before a sibling: further right origin first, then by key. */
   #isBefore(added: Place, sibling: Place): boolean {
-    if (sameDot(added.rightOrigin, sibling.rightOrigin)) return compareDots(added.key, sibling.key) < 0;
-    const order = comparePositions(this.#originPosition(added), this.#originPosition(sibling));
-    return order === 0 ? compareDots(added.key, sibling.key) < 0 : order > 0;
+    const byKey = compareDots(added.key, sibling.key) < 0;
+    if (sameDot(added.rightOrigin, sibling.rightOrigin)) return byKey;
+    // None, and what is absent, is the end.
+    const mine = added.rightOrigin && this.locate(added.rightOrigin);
+    const other = sibling.rightOrigin && this.locate(sibling.rightOrigin);
+    if (mine === undefined || other === undefined) return mine === other ? byKey : mine === undefined;
+    const order = mine.run === other.run ? mine.offset - other.offset : this.list.compare(mine.run, other.run);
+    return order === 0 ? byKey : order > 0;
   }
 
   /** Puts a run, which from now on is this order's own, at its place. */
   placeRun(run: Run<T>): void {
     if (this.isDangling(run)) this.dangling += 1;
     const place = this.#effective(run.first, run.place);
-    const at = place.left ? this.#leftGap(place) : this.#rightGap(place);
-    this.#hint = at;
-    this.visible += run.visible;
+    const after = place.left ? this.#leftGap(place) : this.#rightGap(place);
     this.nodes += run.length;
-    this.order.splice(at, 0, run);
+    this.list.insertAfter(after, run);
     this.runs.set(run.first, run);
-    this.#mergeBefore(at);
+    this.#mergeIntoPrevious(run);
   }
 
-  /** Index for a new left child: after left siblings with smaller keys, before the parent. */
-  #leftGap(place: Place): number {
-    const found = place.parent === undefined ? undefined : this.position(place.parent);
-    if (found === undefined) return 0;
-    if (found.offset > 0) return this.#splitAt(found.index, found.offset);
-    let at = found.index;
-    for (let before = this.order[at - 1]; before !== undefined; before = this.order[at - 1]) {
+  /** The run after which a new left child goes: before the parent, and before left siblings with larger keys. */
+  #leftGap(place: Place): Run<T> | undefined {
+    const found = place.parent && this.locate(place.parent);
+    if (found === undefined) return undefined;
+    if (found.offset > 0) {
+      this.#split(found.run, found.offset);
+      return found.run;
+    }
+    let before = this.list.previous(found.run);
+    while (before !== undefined) {
       const sibling = this.#childTowards(before.last, place.parent);
       if (sibling === undefined || !sibling.place.left || compareDots(sibling.place.key, place.key) < 0) break;
-      at -= 1;
+      before = this.list.previous(before);
     }
-    return at;
+    return before;
   }
 
-  /** Index for a new right child: after the parent and the right siblings that come first. */
-  #rightGap(place: Place): number {
-    let at = 0;
-    const found = place.parent === undefined ? undefined : this.position(place.parent);
-    if (found !== undefined) {
-      const run = this.order[found.index];
-      if (run !== undefined && found.offset + 1 < run.length) {
-        // The next node of the parent's own run is a sibling.
-        const sibling = run.placeAt(found.offset + 1);
-        if (sibling === undefined || this.#isBefore(place, sibling)) {
-          return this.#splitAt(found.index, found.offset + 1);
-        }
+  /** The run after which a new right child goes: after the parent and the right siblings that come first. */
+  #rightGap(place: Place): Run<T> | undefined {
+    const found = place.parent && this.locate(place.parent);
+    if (found !== undefined && found.offset + 1 < found.run.length) {
+      // The next node of the parent's own run is a sibling.
+      const sibling = found.run.placeAt(found.offset + 1);
+      if (sibling === undefined || this.#isBefore(place, sibling)) {
+        this.#split(found.run, found.offset + 1);
+        return found.run;
       }
-      at = found.index + 1;
     }
+    let after = found?.run;
     let skipped: Dot | undefined;
-    for (let run = this.order[at]; run !== undefined; run = this.order[at]) {
+    for (;;) {
+      const next = after === undefined ? this.list.first() : this.list.next(after);
       // A child of the root that has left descendants is not the first of its subtree; climbing finds it.
-      const sibling = this.#childTowards(run.first, place.parent);
-      if (sibling === undefined) break;
+      const sibling = next && this.#childTowards(next.first, place.parent);
+      if (sibling === undefined) return after;
       if (skipped === undefined || !sameDot(skipped, sibling.child)) {
-        if (sibling.place.left || this.#isBefore(place, sibling.place)) break;
+        if (sibling.place.left || this.#isBefore(place, sibling.place)) return after;
         skipped = sibling.child;
       }
-      at += 1;
+      after = next;
     }
-    return at;
   }
 
-  /** Splits the run at an index of the order; gives the index of the second part. */
-  #splitAt(index: number, offset: number): number {
-    const run = this.order[index];
-    if (run !== undefined) {
-      const rest = run.splitOff(offset);
-      this.order.splice(index + 1, 0, rest);
-      if (rest.place === undefined) this.dangling += 1;
-      this.runs.set(rest.first, rest);
-    }
-    return index + 1;
+  /** Splits a run; gives the second part. */
+  #split(run: Run<T>, offset: number): Run<T> {
+    const rest = run.splitOff(offset);
+    this.list.grew(run, -rest.visible);
+    this.list.insertAfter(run, rest);
+    if (rest.place === undefined) this.dangling += 1;
+    this.runs.set(rest.first, rest);
+    return rest;
   }
 
-  /** Merges the run at an index of the order into the one before, where they go on. */
-  #mergeBefore(index: number): void {
-    const before = this.order[index - 1];
-    const after = this.order[index];
-    if (before === undefined || after === undefined || !before.canJoin(after)) return;
-    this.runs.delete(after.first);
-    if (after.place === undefined) this.dangling -= 1;
-    before.append(after);
-    this.order.splice(index, 1);
-    this.#hint = index - 1;
+  /** Merges a run into the one before it, where that goes on. */
+  #mergeIntoPrevious(run: Run<T>): void {
+    const before = this.list.previous(run);
+    if (before === undefined || !before.canJoin(run)) return;
+    this.list.remove(run);
+    this.runs.delete(run.first);
+    if (run.place === undefined) this.dangling -= 1;
+    before.append(run);
+    this.list.grew(before, run.visible);
   }
 
   /** Turns nodes into tombstones; of two deletions the smaller dot stays. Says whether anything changed. */
@@ -202,78 +180,41 @@ export class Order<T> {
         next = following;
         continue;
       }
-      const { run, offset } = found;
-      const { length } = run;
-      let index = this.#indexOf(run);
-      if (offset > 0) index = this.#splitAt(index, offset);
-      const count = Math.min(length - offset, distance(next, range.last) + 1);
-      if (offset + count < length) this.#splitAt(index, count);
-      const part = this.order[index];
-      if (part !== undefined) {
-        this.visible -= part.visible;
-        if (part.delete(by)) changed = true;
-      }
-      this.#hint = index;
-      this.#mergeBefore(index + 1);
-      this.#mergeBefore(index);
+      const { length } = found.run;
+      const part = found.offset > 0 ? this.#split(found.run, found.offset) : found.run;
+      const count = Math.min(length - found.offset, distance(next, range.last) + 1);
+      if (count < part.length) this.#split(part, count);
+      this.list.grew(part, -part.visible);
+      if (part.delete(by)) changed = true;
+      const after = this.list.next(part);
+      if (after !== undefined) this.#mergeIntoPrevious(after);
+      this.#mergeIntoPrevious(part);
       next = dotAfter(next, count);
     }
     return changed;
   }
 
-  /** The index in the order of the run that has a visible element, and the offset in it. Looks from the nearer end. */
-  #findVisible(index: number): Position | undefined {
-    if (index >= this.visible) return undefined;
-    if (index < this.visible / 2) {
-      let before = 0;
-      for (let at = 0; at < this.order.length; at += 1) {
-        const after = before + (this.order[at] as Run<T>).visible;
-        if (index < after) return { index: at, offset: index - before };
-        before = after;
-      }
-      return undefined;
-    }
-    let after = this.visible;
-    for (let at = this.order.length - 1; at >= 0; at -= 1) {
-      const before = after - (this.order[at] as Run<T>).visible;
-      if (index >= before) return { index: at, offset: index - before };
-      after = before;
-    }
-    return undefined;
-  }
-
   /** Dot of the visible element at the index. */
   anchor(index: number): Dot | undefined {
-    const found = this.#findVisible(index);
-    const run = found && this.order[found.index];
-    return run && dotAfter(run.first, found.offset);
+    const found = this.list.findVisible(index);
+    return found && dotAfter(found.run.first, found.offset);
   }
 
   /** Where the anchor is now, counted in visible elements; for a deleted element, where it was. */
   indexOf(anchor: Dot): number | undefined {
     const found = this.locate(anchor);
-    if (found === undefined) return undefined;
-    let before = 0;
-    for (const run of this.order) {
-      if (run === found.run) return before + (run.isAlive ? found.offset : 0);
-      before += run.visible;
-    }
-    return undefined;
+    return found && this.list.visibleBefore(found.run) + (found.run.isAlive ? found.offset : 0);
   }
 
   /** The visible nodes before and at an index. */
   #neighbours(index: number): { left: Dot | undefined; right: Dot | undefined } {
     if (index === 0) return { left: undefined, right: this.anchor(0) };
-    const found = this.#findVisible(index - 1);
-    const run = found && this.order[found.index];
-    if (found === undefined || run === undefined) return { left: undefined, right: undefined };
-    const left = dotAfter(run.first, found.offset);
-    if (found.offset + 1 < run.visible) return { left, right: dotAfter(left, 1) };
-    for (let at = found.index + 1; at < this.order.length; at += 1) {
-      const next = this.order[at] as Run<T>;
-      if (next.visible > 0) return { left, right: next.first };
-    }
-    return { left, right: undefined };
+    const found = this.list.findVisible(index - 1);
+    if (found === undefined) return { left: undefined, right: undefined };
+    const { run, offset } = found;
+    const left = dotAfter(run.first, offset);
+    if (offset + 1 < run.visible) return { left, right: dotAfter(left, 1) };
+    return { left, right: this.list.nextVisible(run)?.first };
   }
 
   /** Place for new nodes before the visible element at an index: refers to visible nodes only. */
@@ -289,18 +230,14 @@ export class Order<T> {
   /** Nodes of visible elements from `start` to before `end`. */
   visibleNodes(start: number, end: number): Context {
     const nodes = new Context();
-    let before = 0;
-    for (const run of this.order) {
-      const from = Math.max(start, before);
-      const to = Math.min(end, before + run.visible);
-      if (from < to) {
-        nodes.insertInterval({
-          first: dotAfter(run.first, from - before),
-          last: dotAfter(run.first, to - before - 1),
-        });
-      }
-      before += run.visible;
-      if (before >= end) break;
+    const found = this.list.findVisible(start);
+    let left = end - start;
+    let offset = found?.offset ?? 0;
+    for (let run = found?.run; run !== undefined && left > 0; run = this.list.nextVisible(run)) {
+      const count = Math.min(left, run.visible - offset);
+      nodes.insertInterval({ first: dotAfter(run.first, offset), last: dotAfter(run.first, offset + count - 1) });
+      left -= count;
+      offset = 0;
     }
     return nodes;
   }

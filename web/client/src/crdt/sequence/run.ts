@@ -1,5 +1,6 @@
 import type { Interval } from '../context.js';
 import { compareDots, type Dot, dotAfter, sameDot } from '../dot.js';
+import type { Chunk } from './run-list.js';
 
 /** Where a node is in the tree. It never changes but for being raised over collected tombstones. */
 export interface Place {
@@ -42,6 +43,9 @@ function following(before: Dot, rightOrigin: Dot | undefined): Place {
  * place: deletions that arrived before what they delete; those nodes are children of the root for the time being.
  */
 export class Run<T> {
+  /** Chunk of the list that has it, once it is in one. */
+  chunk: Chunk<T> | undefined;
+
   private constructor(
     readonly first: Dot,
     readonly place: Place | undefined,
