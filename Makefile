@@ -50,6 +50,11 @@ images: ## Build the release binaries and their images, and bring them into the 
 .PHONY: interop
 interop: ## Let real clients of others talk to the real service (needs node and npm)
 	tests/interop/run
+.PHONY: web web-browser
+web: ## Test the TypeScript client, also against the service where it is built (needs node and npm)
+	cd web/client && npm ci && npm test && npm run test:service
+web-browser: ## Test the client in Chromium
+	cd web/client && npm ci && npm run test:browser
 .PHONY: fuzz
 fuzz: ## Feed decoders with bytes that nobody wrote; TARGET=crdt-state picks one, SECONDS=60 is the time for each
 	RUSTFLAGS="-C overflow-checks" cargo run -q --release --target-dir target/fuzz -p pointsman-fuzz -- "$(TARGET)" "$(or $(SECONDS),60)" "$(or $(SEED),1)"

@@ -1,0 +1,10 @@
+export * from './crdt/index.js';
+export { CallError } from './errors.js';
+export type { LinkState } from './hub/messages.js';
+export { IndexedDbStore, MemoryStore, type OfflineStore } from './hub/store.js';
+export type { Socket, SocketMaker, Timing } from './session/socket.js';
+export { Client, type ClientOptions, type EventListener } from './tab/client.js';
+export { LiveDocument } from './tab/live-document.js';
+export type { Source, UploadHandle } from './tab/streams.js';
+export type { Sharing } from './tab/ways.js';
+export { type Api, type Declared, declareUnits, scaffold, type ScaffoldOptions, type Structure, structureOf, type UnitEvents } from './scaffold.js';
