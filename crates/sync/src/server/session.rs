@@ -64,6 +64,13 @@ fn close(code: CloseCode, reason: impl Into<Cow<'static, str>>) -> End {
 struct Stranger {
     until: Instant,
     bytes_left: usize,
+    hub: Arc<Hub>,
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        self.hub.service.counts.strangers.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A session that is to go.
@@ -130,12 +137,32 @@ impl Session {
         self.codec.dialect() == Some(Dialect::Binary)
     }
 
+    /// One more than may be here without having signed in.
+    fn is_too_much(&self) -> bool {
+        let strangers = self.hub.service.counts.strangers.load(Ordering::Relaxed);
+        let most = self.hub.options.limits.unauthenticated_sessions_max;
+        self.stranger.is_some() && usize::try_from(strangers).unwrap_or(usize::MAX) > most
+    }
+
     async fn run(
         mut self,
         told: &mut mpsc::Receiver<Told>,
         handshake: upgrade::Handshake,
     ) -> Option<Leftover> {
-        let end = match self.greet().await {
+        let greeted = if self.is_too_much() {
+            self.hub
+                .service
+                .counts
+                .strangers_closed
+                .fetch_add(1, Ordering::Relaxed);
+            Err(close(
+                CloseCode::Again,
+                "too many have not signed in; try again, or show a token",
+            ))
+        } else {
+            self.greet().await
+        };
+        let end = match greeted {
             Ok(()) => {
                 handshake.greeted();
                 self.serve(told).await
@@ -274,9 +301,11 @@ impl Session {
             self.stranger = None;
         } else if self.stranger.is_none() {
             let limits = &self.hub.options.limits;
+            self.hub.service.counts.strangers.fetch_add(1, Ordering::Relaxed);
             self.stranger = Some(Stranger {
                 until: Instant::now() + limits.unauthenticated_within,
                 bytes_left: limits.unauthenticated_bytes_max,
+                hub: Arc::clone(&self.hub),
             });
         }
     }
