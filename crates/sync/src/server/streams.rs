@@ -6,13 +6,15 @@
 mod directory;
 mod memory;
 mod table;
+mod tasks;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
 pub use directory::Directory;
 pub use memory::Memory;
-pub(super) use table::{Refusal, Report, Table, Upload};
+pub(super) use table::Table;
+pub(super) use tasks::{Refusal, Report, Upload};
 
 /// Bytes of a file's name at most.
 pub const NAME_BYTES_MAX: usize = 200;

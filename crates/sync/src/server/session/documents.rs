@@ -13,7 +13,8 @@ use pointsman_crdt::{Digest, Replica, State};
 use pointsman_wire::Packet;
 use tokio::sync::mpsc;
 
-use super::{End, Session, WRITE_WITHIN, message};
+use super::outgoing::message;
+use super::{End, Session, WRITE_WITHIN};
 use crate::server::documents::{DocumentError, DocumentEvent, Filled, Subscriber};
 use crate::server::hub::{Hub, lock};
 use crate::server::units::Fault;
