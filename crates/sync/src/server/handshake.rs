@@ -24,7 +24,8 @@ pub(super) fn bounds(dialect: Dialect) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(2 * 1024)
         .write_buffer_size(4 * 1024)
-        .max_write_buffer_size(1024 * 1024)
+        // Room for one message, and for what is small beside it.
+        .max_write_buffer_size(most + 1024 * 1024)
         .max_message_size(Some(most))
         .max_frame_size(Some(most))
 }

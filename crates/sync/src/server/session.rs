@@ -32,7 +32,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use super::documents::DocumentEvent;
 use super::handshake::Socket;
 use super::hub::{Hub, Told, lock};
-use super::streams::Table;
+use super::streams::{Happened, Table};
 use super::units::Published;
 use calls::{Finished, Job};
 pub(super) use connection::{Ask, Connection, Who};
@@ -89,7 +89,7 @@ struct Session {
     last_call: i64,
     sequence: u64,
     events: broadcast::Receiver<Arc<Published>>,
-    streams: Table,
+    streams: Option<Box<Table>>,
     jobs: VecDeque<Job>,
     running: Option<BoxFuture<'static, Finished>>,
     exchanges: FuturesUnordered<Exchange>,
@@ -120,7 +120,7 @@ impl Session {
             last_call: 0,
             sequence: 0,
             events,
-            streams: Table::default(),
+            streams: None,
             jobs: VecDeque::new(),
             running: None,
             exchanges: FuturesUnordered::new(),
@@ -203,14 +203,14 @@ impl Session {
         loop {
             self.start_next();
             let follows = !lock(&self.connection.rooms).is_empty();
-            let reads = self.streams.has_room();
+            let reads = self.streams.as_ref().is_none_or(|streams| streams.has_room());
             let deadline = self.deadline();
             let step = tokio::select! {
                 message = self.socket.next(), if reads => self.message(message).await,
                 order = told.recv() => self.order(order).await,
                 finished = run(&mut self.running) => self.finished(finished).await,
                 () = self.connection.asked.notified() => self.asks().await,
-                report = self.streams.report() => self.report(report).await,
+                happened = happens(&mut self.streams) => self.happened(happened).await,
                 event = self.events.recv() => self.publish(event).await,
                 Some(event) = self.told.recv() => self.changed(event).await,
                 Some(done) = self.exchanges.next() => self.exchanged(done).await,
@@ -267,7 +267,9 @@ impl Session {
     }
 
     fn busy(&self) -> bool {
-        self.running.is_some() || !self.jobs.is_empty() || self.streams.open() > 0
+        self.running.is_some()
+            || !self.jobs.is_empty()
+            || self.streams.as_ref().is_some_and(|streams| streams.open() > 0)
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -313,8 +315,9 @@ impl Session {
 
     async fn look(&mut self) -> Result<(), End> {
         self.look_who();
-        for id in self.streams.idle() {
-            self.abort(id, 408, "nothing came for a while").await?;
+        if let Some(streams) = &mut self.streams {
+            let given_up = streams.idle();
+            self.packets(&given_up).await?;
         }
         let silent = self.heard.elapsed();
         if silent >= SILENT_WITHIN {
@@ -337,6 +340,14 @@ impl Session {
 async fn run(running: &mut Option<BoxFuture<'static, Finished>>) -> Finished {
     match running {
         Some(call) => call.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What happens to streams; never, when there are none.
+async fn happens(streams: &mut Option<Box<Table>>) -> Happened {
+    match streams {
+        Some(streams) => streams.next().await,
         None => std::future::pending().await,
     }
 }

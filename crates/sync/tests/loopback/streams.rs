@@ -1,10 +1,19 @@
 //! Uploads and downloads in the binary dialect.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{SinkExt as _, StreamExt as _};
+use pointsman_sync::server::streams::{Blob, BlobError, BlobReader, BlobWriter, Blobs};
+use pointsman_sync::server::{Application, Options, Server};
 use pointsman_wire::Packet;
 use serde_json::json;
+use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::{Place, Raw, answer, ask_raw, call, greeted, metric, next, raw, send, server, until};
+use crate::harness::{
+    LIMIT, Place, Raw, answer, ask_raw, call, closed, dial, greeted, metric, next, raw, send, server, until,
+};
 
 const WINDOW: usize = 256 * 1024;
 
@@ -184,29 +193,118 @@ async fn what_is_no_stream_to_take_is_refused() {
         400
     );
     begin(&mut socket, 1, 101).await;
-    assert_eq!(
-        ask_raw(&mut socket, 3, "files/upload", &upload(1, "f")).await.0,
-        413
-    );
+    assert_eq!(aborted(&mut socket, 1).await, 413);
     begin(&mut socket, 2, 1).await;
-    assert_eq!(
-        ask_raw(&mut socket, 4, "files/upload", &upload(2, "../f"))
-            .await
-            .0,
-        400
-    );
-    // Taken once, and its id is never used again.
+    let asked = upload(2, "../f");
+    assert_eq!(ask_raw(&mut socket, 4, "files/upload", &asked).await.0, 400);
     begin(&mut socket, 3, 1).await;
     assert_eq!(
         ask_raw(&mut socket, 5, "files/upload", &upload(3, "f")).await.0,
         0
     );
+    // It is taken once.
     assert_eq!(
         ask_raw(&mut socket, 6, "files/upload", &upload(3, "g")).await.0,
         400
     );
+    // An id is never used again.
     begin(&mut socket, 3, 1).await;
-    assert_eq!(aborted(&mut socket, 3).await, 400);
+    assert_eq!(closed(&mut socket).await, 1002);
+}
+
+#[tokio::test]
+async fn an_upload_that_finds_no_room_is_refused_and_its_stream_ended() {
+    let server = server("a", |options| options.limits.files_bytes_max = 10).await;
+    let mut socket = raw(&server).await;
+    begin(&mut socket, 1, 11).await;
+    call(
+        &mut socket,
+        1,
+        "files/upload",
+        &json!({"streamId": 1, "name": "f"}),
+    )
+    .await;
+    // Both, in whatever order.
+    let (mut answered, mut ended) = (None, None);
+    while answered.is_none() || ended.is_none() {
+        match next(&mut socket).await {
+            Packet::Callback { status, .. } => answered = Some(status),
+            Packet::StreamAbort { status, .. } => ended = Some(status),
+            _ => {}
+        }
+    }
+    assert_eq!((answered, ended), (Some(507), Some(507)));
+}
+
+/// One file of zeros, larger than a client of Metacom can be sent without a pause.
+struct Zeros;
+
+const ZEROS: u64 = 132 * 1024 * 1024;
+
+struct Reader(u64);
+
+impl BlobReader for Reader {
+    fn read(&mut self, bytes_max: usize) -> BoxFuture<'_, Result<Bytes, BlobError>> {
+        let count = usize::try_from(self.0).unwrap().min(bytes_max);
+        self.0 -= count as u64;
+        Box::pin(async move { Ok(Bytes::from(vec![0; count])) })
+    }
+}
+
+impl Blobs for Zeros {
+    fn create<'a>(
+        &'a self,
+        _name: &'a str,
+        bytes: u64,
+    ) -> BoxFuture<'a, Result<Box<dyn BlobWriter>, BlobError>> {
+        Box::pin(async move { Err(BlobError::Full { bytes }) })
+    }
+
+    fn open<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Blob, BlobError>> {
+        Box::pin(async move {
+            Ok(Blob {
+                size: ZEROS,
+                reader: Box::new(Reader(ZEROS)),
+            })
+        })
+    }
+
+    fn bytes(&self) -> u64 {
+        ZEROS
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_credit_gets_no_more_than_32_chunks_before_it_shows_that_it_reads() {
+    let mut application = Application::of(Vec::new());
+    application.blobs = Some(Arc::new(Zeros));
+    let server = Server::start_with(Options::local("a"), application)
+        .await
+        .unwrap();
+    let mut socket = dial(&server, "/", &[]).await.unwrap();
+    let call = r#"{"type":"call","id":1,"method":"files/download","args":{"name":"f"}}"#;
+    socket.send(Message::Text(call.into())).await.unwrap();
+    let (mut chunks, mut bytes, mut pings) = (0, 0, 0);
+    loop {
+        match tokio::time::timeout(LIMIT, socket.next())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap()
+        {
+            Message::Binary(chunk) => {
+                assert_eq!(&chunk[..4], &[255; 4]);
+                chunks += 1;
+                bytes += chunk.len() - 4;
+                assert!(chunks <= 32 * (pings + 1), "{chunks} chunks");
+            }
+            // The library answers with a pong by itself.
+            Message::Ping(_) => pings += 1,
+            Message::Text(text) if text.contains("\"end\"") => break,
+            _ => {}
+        }
+    }
+    assert_eq!((bytes as u64, pings), (ZEROS, 1));
 }
 
 #[tokio::test]
@@ -222,7 +320,7 @@ async fn bytes_that_nobody_takes_are_not_held() {
     for id in 2..=18 {
         begin(&mut socket, id, 1).await;
     }
-    assert_eq!(aborted(&mut socket, 18).await, 429);
+    assert_eq!(aborted(&mut socket, 18).await, 503);
 }
 
 #[tokio::test]

@@ -95,17 +95,6 @@ impl Session {
         }
     }
 
-    pub(super) async fn abort(&mut self, id: i64, status: u16, reason: &str) -> Result<(), End> {
-        self.hub
-            .service
-            .counts
-            .streams_aborted
-            .fetch_add(1, Ordering::Relaxed);
-        let reason = reason.to_owned();
-        let status = status.into();
-        self.send(&Packet::StreamAbort { id, status, reason }).await
-    }
-
     /// Sends a packet; one that the dialect cannot say is left out.
     pub(super) async fn send(&mut self, packet: &Packet) -> Result<(), End> {
         match self.codec.write(packet, None) {
