@@ -90,6 +90,8 @@ struct Session {
     sequence: u64,
     events: broadcast::Receiver<Arc<Published>>,
     streams: Option<Box<Table>>,
+    /// Ends of streams without bytes: a client of Metacom forgets one with its end, so that comes after the answer.
+    ends: Vec<Packet>,
     jobs: VecDeque<Job>,
     running: Option<BoxFuture<'static, Finished>>,
     exchanges: FuturesUnordered<Exchange>,
@@ -121,6 +123,7 @@ impl Session {
             sequence: 0,
             events,
             streams: None,
+            ends: Vec::new(),
             jobs: VecDeque::new(),
             running: None,
             exchanges: FuturesUnordered::new(),
@@ -201,6 +204,12 @@ impl Session {
         changes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut looks = tokio::time::interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
         loop {
+            if self.running.is_none() && !self.ends.is_empty() {
+                let ends = std::mem::take(&mut self.ends);
+                if let Err(end) = self.packets(&ends).await {
+                    return end;
+                }
+            }
             self.start_next();
             let follows = !lock(&self.connection.rooms).is_empty();
             let reads = self.streams.as_ref().is_none_or(|streams| streams.has_room());

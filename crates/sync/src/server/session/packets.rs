@@ -231,12 +231,14 @@ impl Session {
 
     /// Tells the client of a stream; its bytes follow.
     async fn begin(&mut self, name: &str, blob: Blob) -> Result<Result<Value, Fault>, End> {
-        let (id, packets) = match self.table().send(name, blob) {
-            Ok(begun) => begun,
+        let opened = match self.table().send(name, blob) {
+            Ok(opened) => opened,
             Err(fault) => return Ok(Err(fault)),
         };
+        let id = opened.id;
         self.hub.service.counts.files_sent.fetch_add(1, Ordering::Relaxed);
-        self.packets(&packets).await?;
+        self.ends.extend(opened.end);
+        self.send(&opened.init).await?;
         Ok(Ok(self.codec.stream_value(id).unwrap_or_else(|| id.into())))
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use pointsman_wire::{Dialect, Packet, Role, StreamError, Streams, Taken};
+use pointsman_wire::{Dialect, Opened, Packet, Role, StreamError, Streams, Taken};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant};
 
@@ -270,16 +270,15 @@ impl Table {
 
     // === what goes ===
 
-    /// Begins to send a file: its id, and the packets that say so.
-    pub(in crate::server) fn send(&mut self, name: &str, blob: Blob) -> Result<(i64, Vec<Packet>), Fault> {
+    /// Begins to send a file.
+    pub(in crate::server) fn send(&mut self, name: &str, blob: Blob) -> Result<Opened, Fault> {
         let opened = self
             .rules
             .open(name, blob.size)
             .map_err(|error| Fault::new(429, error.to_string()))?;
-        let packets = [opened.init].into_iter().chain(opened.end).collect();
         self.resting.insert(opened.id, blob.reader);
         self.rouse(opened.id);
-        Ok((opened.id, packets))
+        Ok(opened)
     }
 
     /// Reads on where there is room.
