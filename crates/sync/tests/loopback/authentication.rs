@@ -156,7 +156,11 @@ async fn whoever_does_not_sign_in_is_closed() {
     })
     .await;
     assert_eq!(closed(&mut raw(&late).await).await, 1008);
-    let eager = guarded(&place, |options| options.limits.unauthenticated_bytes_max = 1_000).await;
+    let eager = guarded(&place, |options| {
+        options.limits.unauthenticated_bytes_max = 1_000;
+        options.limits.unauthenticated_within = LIMIT * 2;
+    })
+    .await;
     let mut socket = raw(&eager).await;
     let text = json!("x".repeat(600));
     assert_eq!(ask_raw(&mut socket, 1, "echo", &text).await.0, 403);

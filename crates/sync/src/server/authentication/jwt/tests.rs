@@ -139,3 +139,34 @@ fn what_is_no_token_is_refused() {
     }
     assert!(secret(&[1; 31]).is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_new_key_counts_once_it_is_in_the_file_and_an_old_one_until_it_is_not() {
+    let (old, new) = ([1; 32], [2; 32]);
+    let by = |secret: &[u8]| {
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret);
+        token(&json!({"alg": "HS256"}), |message| {
+            ring::hmac::sign(&key, message).as_ref().to_vec()
+        })
+    };
+    let file = File::new(old);
+    let keys = JsonWebTokens::from_key_file(&file.0).await.unwrap();
+    assert!(keys.authenticate(&by(&new)).await.is_err());
+    std::fs::write(&file.0, new).unwrap();
+    // Read a moment ago: somebody who tries tokens must not make us read a file for each.
+    assert!(keys.authenticate(&by(&new)).await.is_err());
+    assert!(keys.authenticate(&by(&old)).await.is_ok());
+    tokio::time::advance(UNKNOWN_EVERY).await;
+    assert!(keys.authenticate(&by(&new)).await.is_ok());
+    assert!(keys.authenticate(&by(&old)).await.is_err());
+
+    std::fs::write(&file.0, "short").unwrap();
+    tokio::time::advance(READ_EVERY).await;
+    assert!(
+        keys.authenticate(&by(&new)).await.is_ok(),
+        "a broken file changes nothing"
+    );
+    std::fs::write(&file.0, old).unwrap();
+    tokio::time::advance(READ_EVERY).await;
+    assert!(keys.authenticate(&by(&new)).await.is_err(), "taken away");
+}
