@@ -41,6 +41,7 @@ impl Unit for Shared {
             Method::new("wait", &[]),
             Method::new("emit", &["text"]),
             Method::new("panic", &[]),
+            Method::new("flood", &["count"]),
         ];
         METHODS
     }
@@ -57,6 +58,12 @@ impl Unit for Shared {
                 "wait" => self.0.gate.acquire().await.unwrap().forget(),
                 "emit" => caller.emit("slow/said", &json!(arguments.text("text", 10)?))?,
                 "panic" => panic!("on purpose"),
+                "flood" => {
+                    let text = "x".repeat(16_000);
+                    for _ in 0..arguments.get("count").and_then(Value::as_u64).unwrap() {
+                        caller.publish("slow/flood", &json!(text))?;
+                    }
+                }
                 _ => {}
             }
             Ok(json!(runs))
@@ -105,7 +112,7 @@ async fn units_of_an_application_stand_beside_those_that_come_along() {
         known,
         json!({
             "chat": {"say": ["text"]},
-            "slow": {"count": [], "wait": [], "emit": ["text"], "panic": []},
+            "slow": {"count": [], "wait": [], "emit": ["text"], "panic": [], "flood": ["count"]},
         })
     );
     assert_eq!(
@@ -224,4 +231,28 @@ async fn calls_beyond_the_bound_are_refused_and_the_others_are_answered() {
     // It was not run, so it may be sent again.
     assert_eq!(ask_raw(&mut socket, 4, "slow/count", &json!([])).await.0, 0);
     assert_eq!(metric(&server, "calls_refused_total").await, 1);
+}
+
+#[tokio::test]
+async fn whoever_is_too_slow_is_told_how_many_events_he_missed() {
+    let (server, _) = slow(|_| {}).await;
+    let mut socket = raw(&server).await;
+    greeted(&mut socket).await;
+    // At once: more than anybody can be behind.
+    let flood = json!({"count": 3_000});
+    let said = crate::http::request(&server, "POST /api/slow/flood", &[], &flood.to_string()).await;
+    assert_eq!(said.status, 200);
+    let (mut heard, mut missed) = (0, 0);
+    while heard + missed < 3_000 {
+        match next(&mut socket).await {
+            Packet::Event { name, .. } if name == "slow/flood" => heard += 1,
+            Packet::Event { name, payload, .. } if name == "session/missed" => {
+                let said: Value = serde_json::from_slice(&payload).unwrap();
+                missed += said["count"].as_u64().unwrap();
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(missed > 0, "{heard}");
+    assert_eq!(metric(&server, "events_missed_total").await, missed);
 }

@@ -1,4 +1,5 @@
 use super::*;
+use pointsman_wire::{Dialect, Packet};
 
 const LIMITS: BlobLimits = BlobLimits {
     file_bytes_max: 100,
@@ -124,4 +125,65 @@ async fn a_directory_obeys_and_keeps_only_whole_files() {
     assert_eq!(again.bytes(), 4);
     std::fs::create_dir(place.0.join("part")).unwrap();
     assert_eq!(status(again.open("part").await), 404);
+}
+
+fn statuses(packets: &[Packet]) -> Vec<(i64, u64)> {
+    let status = |packet: &Packet| match packet {
+        Packet::StreamAbort { id, status, .. } => (*id, *status),
+        other => panic!("{other:?}"),
+    };
+    packets.iter().map(status).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_without_a_byte_is_given_up_and_one_that_waits_for_its_writer_is_not() {
+    let mut table = Table::new(Dialect::Binary, 100);
+    for id in [1, 2, 3] {
+        let (size, name) = (10, "f".to_owned());
+        table.take(Packet::StreamInit { id, size, name }).unwrap();
+    }
+    // The second is taken, and its writer is slow.
+    let (upload, _) = table.claim(2).unwrap();
+    let payload = Bytes::from_static(b"a");
+    table.take(Packet::StreamChunk { id: 2, payload }).unwrap();
+    tokio::time::advance(std::time::Duration::from_secs(20)).await;
+    let payload = Bytes::from_static(b"a");
+    table.take(Packet::StreamChunk { id: 3, payload }).unwrap();
+    assert_eq!(statuses(&table.idle()), []);
+    tokio::time::advance(std::time::Duration::from_secs(10)).await;
+    assert_eq!(statuses(&table.idle()), [(1, 408)]);
+    tokio::time::advance(std::time::Duration::from_secs(20)).await;
+    // Nobody takes the third.
+    assert_eq!(statuses(&table.idle()), [(3, 408)]);
+    assert_eq!(table.open(), 1);
+    drop(upload);
+}
+
+#[tokio::test]
+async fn a_socket_is_not_read_while_too_much_waits_for_a_writer() {
+    let mut table = Table::new(Dialect::MetacomInteger, 10_000_000);
+    let (id, size, name) = (1, 3_000_000, "f".to_owned());
+    table.take(Packet::StreamInit { id, size, name }).unwrap();
+    let (upload, _) = table.claim(1).unwrap();
+    for _ in 0..2 {
+        assert!(table.has_room());
+        let payload = Bytes::from(vec![0; 600_000]);
+        table.take(Packet::StreamChunk { id, payload }).unwrap();
+    }
+    assert!(!table.has_room());
+    let memory = Memory::new(BlobLimits {
+        file_bytes_max: size,
+        total_bytes_max: size,
+    });
+    let writer = memory.create("f", size).await.unwrap();
+    let writing = tokio::spawn(upload.store(writer));
+    while !table.has_room() {
+        match table.next().await {
+            Happened::Reported(report) => {
+                table.report(report);
+            }
+            _ => panic!("only a writer is there"),
+        }
+    }
+    writing.abort();
 }
