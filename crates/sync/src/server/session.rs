@@ -95,8 +95,8 @@ struct Session {
     jobs: VecDeque<Job>,
     running: Option<BoxFuture<'static, Finished>>,
     exchanges: FuturesUnordered<Exchange>,
-    /// Changes of documents.
-    told: mpsc::Receiver<DocumentEvent>,
+    /// Changes of documents, once one is open.
+    told: Option<mpsc::Receiver<DocumentEvent>>,
     heard: Instant,
     asked_at: Instant,
     leaving: Option<Leaving>,
@@ -111,8 +111,6 @@ impl Session {
     fn new(socket: Socket, codec: Codec, connection: Arc<Connection>, hub: Arc<Hub>) -> Self {
         let now = Instant::now();
         let events = hub.service.events.subscribe();
-        // Nobody else takes it.
-        let told = connection.documents.told().unwrap_or_else(|| mpsc::channel(1).1);
         let mut session = Self {
             hub,
             socket,
@@ -127,7 +125,7 @@ impl Session {
             jobs: VecDeque::new(),
             running: None,
             exchanges: FuturesUnordered::new(),
-            told,
+            told: None,
             heard: now,
             asked_at: now,
             leaving: None,
@@ -149,7 +147,7 @@ impl Session {
     }
 
     async fn run(
-        mut self,
+        &mut self,
         told: &mut mpsc::Receiver<Told>,
         handshake: upgrade::Handshake,
     ) -> Option<Leftover> {
@@ -221,7 +219,7 @@ impl Session {
                 () = self.connection.asked.notified() => self.asks().await,
                 happened = happens(&mut self.streams) => self.happened(happened).await,
                 event = self.events.recv() => self.publish(event).await,
-                Some(event) = self.told.recv() => self.changed(event).await,
+                event = tells(&mut self.told) => self.changed(event).await,
                 Some(done) = self.exchanges.next() => self.exchanged(done).await,
                 _ = changes.tick(), if follows => self.changes().await,
                 _ = looks.tick() => self.look().await,
@@ -351,6 +349,16 @@ async fn run(running: &mut Option<BoxFuture<'static, Finished>>) -> Finished {
         Some(call) => call.await,
         None => std::future::pending().await,
     }
+}
+
+/// The next change of a document; never, when none is open.
+async fn tells(told: &mut Option<mpsc::Receiver<DocumentEvent>>) -> DocumentEvent {
+    if let Some(told) = told
+        && let Some(event) = told.recv().await
+    {
+        return event;
+    }
+    std::future::pending().await
 }
 
 /// What happens to streams; never, when there are none.
