@@ -7,13 +7,23 @@
     missing_docs
 )]
 
+#[path = "loopback/authentication.rs"]
+mod authentication;
 #[path = "loopback/control.rs"]
 mod control;
 #[path = "loopback/harness.rs"]
 mod harness;
+#[path = "loopback/http.rs"]
+mod http;
+#[path = "loopback/limits.rs"]
+mod limits;
 #[path = "loopback/moves.rs"]
 mod moves;
 #[path = "loopback/replication.rs"]
 mod replication;
 #[path = "loopback/sessions.rs"]
 mod sessions;
+#[path = "loopback/streams.rs"]
+mod streams;
+#[path = "loopback/units.rs"]
+mod units;

@@ -24,7 +24,8 @@ pub(super) fn bounds(dialect: Dialect) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(2 * 1024)
         .write_buffer_size(4 * 1024)
-        .max_write_buffer_size(1024 * 1024)
+        // Room for one message, and for what is small beside it.
+        .max_write_buffer_size(most + 1024 * 1024)
         .max_message_size(Some(most))
         .max_frame_size(Some(most))
 }
@@ -84,20 +85,20 @@ where
     let accept = key.map(|key| derive_accept_key(key.as_bytes()));
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
-        let socket = async {
-            let socket = match upgrade.await {
-                Ok(io) => {
-                    let io = TokioIo::new(io);
-                    Some(WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await)
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "handshake not finished");
-                    None
-                }
-            };
-            run(socket).await;
+        let socket = match ended.run_until_cancelled(upgrade).await {
+            Some(Ok(io)) => {
+                let io = TokioIo::new(io);
+                Some(WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await)
+            }
+            Some(Err(error)) => {
+                tracing::debug!(%error, "handshake not finished");
+                None
+            }
+            None => return,
         };
-        let _ = ended.run_until_cancelled(socket).await;
+        // Boxed: inside this future and the one that waits for the end it would take its place twice.
+        let running = Box::pin(run(socket));
+        let _ = ended.run_until_cancelled(running).await;
     });
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     let headers = response.headers_mut();

@@ -164,10 +164,7 @@ async fn packet(State(hub): State<Arc<Hub>>, headers: HeaderMap, body: Body) -> 
     let (status, value) = public(outcome);
     let mut callback = match status {
         0 => json!({"type": "callback", "id": packet.id, "result": value}),
-        _ => {
-            let error = error_of(status, &value);
-            json!({"type": "callback", "id": packet.id, "error": error.get("error")})
-        }
+        _ => json!({"type": "callback", "id": packet.id, "error": failure(status, &value)}),
     };
     if let (Some(meta), Some(fields)) = (packet.meta, callback.as_object_mut()) {
         fields.insert("meta".to_owned(), meta);
@@ -228,9 +225,13 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
         .find_map(|(name, value)| (name == COOKIE).then_some(value))
 }
 
-/// `{"error": {"code", "message"}}`, as Metacom has it.
+/// `{"code", "message"}`, as Metacom has it.
+fn failure(status: u16, error: &Value) -> Value {
+    json!({"code": status, "message": error.get("error")})
+}
+
 fn error_of(status: u16, error: &Value) -> Value {
-    json!({"error": {"code": status, "message": error["error"]}})
+    json!({"error": failure(status, error)})
 }
 
 fn failed(hub: &Hub, fault: Fault) -> Response {

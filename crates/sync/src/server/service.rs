@@ -40,6 +40,8 @@ pub struct Limits {
     pub unauthenticated_within: Duration,
     /// Where one has to sign in: bytes until then.
     pub unauthenticated_bytes_max: usize,
+    /// Where one has to sign in: sessions that have not; more are closed with 1013.
+    pub unauthenticated_sessions_max: usize,
     /// Body of a request over HTTP.
     pub body_bytes_max: usize,
     /// A body that takes longer to come is answered with 408.
@@ -57,6 +59,7 @@ impl Default for Limits {
             call_within: Duration::from_secs(30),
             unauthenticated_within: Duration::from_secs(10),
             unauthenticated_bytes_max: 64 * 1024,
+            unauthenticated_sessions_max: 1_000,
             body_bytes_max: 256 * 1024,
             body_within: Duration::from_secs(5),
             file_bytes_max: 64 * 1024 * 1024,
@@ -120,6 +123,8 @@ pub(super) struct ServiceCounts {
     pub(super) calls_repeated: AtomicU64,
     pub(super) packets_refused: AtomicU64,
     pub(super) events_missed: AtomicU64,
+    /// Sessions that have to sign in and have not.
+    pub(super) strangers: AtomicU64,
     pub(super) strangers_closed: AtomicU64,
     pub(super) tokens_refused: AtomicU64,
     pub(super) http_requests: AtomicU64,
@@ -259,6 +264,16 @@ impl Service {
                 count.load(Ordering::Relaxed),
             );
         }
+        let help = "Sessions open that have to sign in and have not.";
+        let strangers = counts.strangers.load(Ordering::Relaxed);
+        metric(
+            text,
+            revision,
+            "unauthenticated_sessions",
+            "gauge",
+            help,
+            strangers,
+        );
         let help = "Bytes of all files, unfinished ones included.";
         metric(text, revision, "files_bytes", "gauge", help, self.blobs.bytes());
     }

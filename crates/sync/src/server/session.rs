@@ -7,6 +7,7 @@ mod calls;
 mod connection;
 mod documents;
 mod ledger;
+mod outgoing;
 mod packets;
 mod upgrade;
 
@@ -17,11 +18,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use futures::{SinkExt as _, StreamExt as _};
-use pointsman_wire::{Codec, Dialect, Frame, Packet};
-use serde_json::{Value, json};
+use pointsman_wire::{Codec, Dialect, Packet};
+use serde_json::json;
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
@@ -31,7 +32,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use super::documents::DocumentEvent;
 use super::handshake::Socket;
 use super::hub::{Hub, Told, lock};
-use super::streams::Table;
+use super::streams::{Happened, Table};
 use super::units::Published;
 use calls::{Finished, Job};
 pub(super) use connection::{Ask, Connection, Who};
@@ -64,6 +65,13 @@ fn close(code: CloseCode, reason: impl Into<Cow<'static, str>>) -> End {
 struct Stranger {
     until: Instant,
     bytes_left: usize,
+    hub: Arc<Hub>,
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        self.hub.service.counts.strangers.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A session that is to go.
@@ -81,12 +89,14 @@ struct Session {
     last_call: i64,
     sequence: u64,
     events: broadcast::Receiver<Arc<Published>>,
-    streams: Table,
+    streams: Option<Box<Table>>,
+    /// Ends of streams without bytes: a client of Metacom forgets one with its end, so that comes after the answer.
+    ends: Vec<Packet>,
     jobs: VecDeque<Job>,
     running: Option<BoxFuture<'static, Finished>>,
     exchanges: FuturesUnordered<Exchange>,
-    /// Changes of documents.
-    told: mpsc::Receiver<DocumentEvent>,
+    /// Changes of documents, once one is open.
+    told: Option<mpsc::Receiver<DocumentEvent>>,
     heard: Instant,
     asked_at: Instant,
     leaving: Option<Leaving>,
@@ -101,8 +111,6 @@ impl Session {
     fn new(socket: Socket, codec: Codec, connection: Arc<Connection>, hub: Arc<Hub>) -> Self {
         let now = Instant::now();
         let events = hub.service.events.subscribe();
-        // Nobody else takes it.
-        let told = connection.documents.told().unwrap_or_else(|| mpsc::channel(1).1);
         let mut session = Self {
             hub,
             socket,
@@ -112,11 +120,12 @@ impl Session {
             last_call: 0,
             sequence: 0,
             events,
-            streams: Table::default(),
+            streams: None,
+            ends: Vec::new(),
             jobs: VecDeque::new(),
             running: None,
             exchanges: FuturesUnordered::new(),
-            told,
+            told: None,
             heard: now,
             asked_at: now,
             leaving: None,
@@ -130,12 +139,32 @@ impl Session {
         self.codec.dialect() == Some(Dialect::Binary)
     }
 
+    /// One more than may be here without having signed in.
+    fn is_too_much(&self) -> bool {
+        let strangers = self.hub.service.counts.strangers.load(Ordering::Relaxed);
+        let most = self.hub.options.limits.unauthenticated_sessions_max;
+        self.stranger.is_some() && usize::try_from(strangers).unwrap_or(usize::MAX) > most
+    }
+
     async fn run(
-        mut self,
+        &mut self,
         told: &mut mpsc::Receiver<Told>,
         handshake: upgrade::Handshake,
     ) -> Option<Leftover> {
-        let end = match self.greet().await {
+        let greeted = if self.is_too_much() {
+            self.hub
+                .service
+                .counts
+                .strangers_closed
+                .fetch_add(1, Ordering::Relaxed);
+            Err(close(
+                CloseCode::Again,
+                "too many have not signed in; try again, or show a token",
+            ))
+        } else {
+            self.greet().await
+        };
+        let end = match greeted {
             Ok(()) => {
                 handshake.greeted();
                 self.serve(told).await
@@ -173,18 +202,24 @@ impl Session {
         changes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut looks = tokio::time::interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
         loop {
+            if self.running.is_none() && !self.ends.is_empty() {
+                let ends = std::mem::take(&mut self.ends);
+                if let Err(end) = self.packets(&ends).await {
+                    return end;
+                }
+            }
             self.start_next();
             let follows = !lock(&self.connection.rooms).is_empty();
-            let reads = self.streams.has_room();
+            let reads = self.streams.as_ref().is_none_or(|streams| streams.has_room());
             let deadline = self.deadline();
             let step = tokio::select! {
                 message = self.socket.next(), if reads => self.message(message).await,
                 order = told.recv() => self.order(order).await,
                 finished = run(&mut self.running) => self.finished(finished).await,
                 () = self.connection.asked.notified() => self.asks().await,
-                report = self.streams.report() => self.report(report).await,
+                happened = happens(&mut self.streams) => self.happened(happened).await,
                 event = self.events.recv() => self.publish(event).await,
-                Some(event) = self.told.recv() => self.changed(event).await,
+                event = tells(&mut self.told) => self.changed(event).await,
                 Some(done) = self.exchanges.next() => self.exchanged(done).await,
                 _ = changes.tick(), if follows => self.changes().await,
                 _ = looks.tick() => self.look().await,
@@ -239,7 +274,9 @@ impl Session {
     }
 
     fn busy(&self) -> bool {
-        self.running.is_some() || !self.jobs.is_empty() || self.streams.open() > 0
+        self.running.is_some()
+            || !self.jobs.is_empty()
+            || self.streams.as_ref().is_some_and(|streams| streams.open() > 0)
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -274,17 +311,20 @@ impl Session {
             self.stranger = None;
         } else if self.stranger.is_none() {
             let limits = &self.hub.options.limits;
+            self.hub.service.counts.strangers.fetch_add(1, Ordering::Relaxed);
             self.stranger = Some(Stranger {
                 until: Instant::now() + limits.unauthenticated_within,
                 bytes_left: limits.unauthenticated_bytes_max,
+                hub: Arc::clone(&self.hub),
             });
         }
     }
 
     async fn look(&mut self) -> Result<(), End> {
         self.look_who();
-        for id in self.streams.idle() {
-            self.abort(id, 408, "nothing came for a while").await?;
+        if let Some(streams) = &mut self.streams {
+            let given_up = streams.idle();
+            self.packets(&given_up).await?;
         }
         let silent = self.heard.elapsed();
         if silent >= SILENT_WITHIN {
@@ -301,124 +341,30 @@ impl Session {
             self.write(Message::Ping(Bytes::new())).await
         }
     }
-
-    // === what goes out ===
-
-    async fn changes(&mut self) -> Result<(), End> {
-        let changed: Vec<String> = lock(&self.connection.rooms)
-            .iter_mut()
-            .filter(|(_, changes)| changes.has_changed().unwrap_or(false))
-            .map(|(room, changes)| {
-                changes.borrow_and_update();
-                room.clone()
-            })
-            .collect();
-        for room in changed {
-            // A room that does not answer now is looked at again with its next change.
-            let Ok(value) = self.hub.documents.counter_value(&room).await else {
-                continue;
-            };
-            let change = json!({"room": room, "value": value});
-            self.event("counter/changed", Bytes::from(change.to_string()))
-                .await?;
-        }
-        Ok(())
-    }
-
-    async fn publish(
-        &mut self,
-        event: Result<Arc<Published>, broadcast::error::RecvError>,
-    ) -> Result<(), End> {
-        match event {
-            // Nobody hears anything before it is known who it is.
-            Ok(_) if self.stranger.is_some() => Ok(()),
-            Ok(event) => self.event(&event.name, event.payload.clone()).await,
-            Err(broadcast::error::RecvError::Lagged(count)) => {
-                self.hub
-                    .service
-                    .counts
-                    .events_missed
-                    .fetch_add(count, Ordering::Relaxed);
-                let missed = json!({"count": count});
-                self.event("session/missed", Bytes::from(missed.to_string()))
-                    .await
-            }
-            Err(broadcast::error::RecvError::Closed) => Err(End::Gone),
-        }
-    }
-
-    async fn event(&mut self, name: &str, payload: Bytes) -> Result<(), End> {
-        self.sequence = self.sequence.saturating_add(1);
-        self.send(&Packet::Event {
-            sequence: self.sequence,
-            name: name.to_owned(),
-            origin: None,
-            payload,
-        })
-        .await
-    }
-
-    async fn answer(&mut self, id: i64, status: u16, value: &Value, meta: Option<&[u8]>) -> Result<(), End> {
-        let packet = |status: u16, value: &Value| Packet::Callback {
-            id,
-            status: status.into(),
-            payload: Bytes::from(value.to_string()),
-        };
-        let mut frame = self.codec.write(&packet(status, value), meta);
-        if frame.is_err() {
-            let error = json!({"error": "the answer does not fit into one packet; ask for less"});
-            frame = self.codec.write(&packet(413, &error), None);
-        }
-        match frame {
-            Ok(frame) => self.write(message(frame)).await,
-            Err(error) => {
-                tracing::debug!(%error, "an answer cannot be written");
-                Ok(())
-            }
-        }
-    }
-
-    async fn abort(&mut self, id: i64, status: u16, reason: &str) -> Result<(), End> {
-        self.hub
-            .service
-            .counts
-            .streams_aborted
-            .fetch_add(1, Ordering::Relaxed);
-        let reason = reason.to_owned();
-        let status = status.into();
-        self.send(&Packet::StreamAbort { id, status, reason }).await
-    }
-
-    /// Sends a packet; one that the dialect cannot say is left out.
-    async fn send(&mut self, packet: &Packet) -> Result<(), End> {
-        match self.codec.write(packet, None) {
-            Ok(frame) => self.write(message(frame)).await,
-            Err(error) => {
-                tracing::debug!(%error, "a packet cannot be written");
-                Ok(())
-            }
-        }
-    }
-
-    async fn write(&mut self, message: Message) -> Result<(), End> {
-        match tokio::time::timeout(WRITE_WITHIN, self.socket.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(End::Gone),
-        }
-    }
-}
-
-fn message(frame: Frame) -> Message {
-    match frame {
-        Frame::Text(text) => Message::Text(text.into()),
-        Frame::Binary(bytes) => Message::Binary(bytes),
-    }
 }
 
 /// The call that runs; never, when none does.
 async fn run(running: &mut Option<BoxFuture<'static, Finished>>) -> Finished {
     match running {
         Some(call) => call.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The next change of a document; never, when none is open.
+async fn tells(told: &mut Option<mpsc::Receiver<DocumentEvent>>) -> DocumentEvent {
+    if let Some(told) = told
+        && let Some(event) = told.recv().await
+    {
+        return event;
+    }
+    std::future::pending().await
+}
+
+/// What happens to streams; never, when there are none.
+async fn happens(streams: &mut Option<Box<Table>>) -> Happened {
+    match streams {
+        Some(streams) => streams.next().await,
         None => std::future::pending().await,
     }
 }

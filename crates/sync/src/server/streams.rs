@@ -1,18 +1,20 @@
 //! Files in and out: where they are kept, and the tasks that carry them.
 //!
-//! A stream has a task of its own, so that a slow disk holds up nobody's packets. The session's task owns the socket and
+//! An upload has a task of its own, so that a slow disk holds up nobody's packets. The session's task owns the socket and
 //! passes pieces on.
 
 mod directory;
 mod memory;
 mod table;
+mod tasks;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
 pub use directory::Directory;
 pub use memory::Memory;
-pub(super) use table::{Refusal, Report, Table, Upload};
+pub(super) use table::{Happened, Step, Table};
+pub(super) use tasks::Upload;
 
 /// Bytes of a file's name at most.
 pub const NAME_BYTES_MAX: usize = 200;

@@ -4,17 +4,18 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{SinkExt as _, StreamExt as _};
 use pointsman_sync::client::{self, Greeting, Observed};
 use pointsman_sync::load::Options as LoadOptions;
 use pointsman_sync::server::{Options, Server};
+use pointsman_wire::Packet;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tokio_util::sync::CancellationToken;
 
 /// Only a broken build takes so long.
@@ -166,12 +167,104 @@ pub async fn order(server: &Server, keep: Value, to: &str) {
 pub type Raw = WebSocketStream<TcpStream>;
 
 pub async fn raw(server: &Server) -> Raw {
-    let mut request = "ws://a/".into_client_request().unwrap();
-    request
-        .headers_mut()
-        .insert("sec-websocket-protocol", "pointsman.v1".parse().unwrap());
+    dial(server, "/", &[("sec-websocket-protocol", "pointsman.v1")])
+        .await
+        .unwrap()
+}
+
+/// A socket, or the status of the refusal.
+pub async fn dial(server: &Server, path: &str, headers: &[(&'static str, &str)]) -> Result<Raw, u16> {
+    let mut request = format!("ws://a{path}").into_client_request().unwrap();
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().unwrap());
+    }
     let stream = TcpStream::connect(server.address).await.unwrap();
-    tokio_tungstenite::client_async(request, stream).await.unwrap().0
+    match tokio_tungstenite::client_async(request, stream).await {
+        Ok((socket, _)) => Ok(socket),
+        Err(SocketError::Http(answer)) => Err(answer.status().as_u16()),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+pub async fn send(socket: &mut Raw, packet: &Packet) {
+    let bytes = packet.encode().unwrap();
+    socket.send(Message::Binary(bytes)).await.unwrap();
+}
+
+/// The next packet.
+pub async fn next(socket: &mut Raw) -> Packet {
+    let message = tokio::time::timeout(LIMIT, socket.next()).await.unwrap();
+    Packet::decode(&message.unwrap().unwrap().into_data()).unwrap()
+}
+
+pub async fn call(socket: &mut Raw, id: i64, method: &str, arguments: &Value) {
+    let packet = Packet::Call {
+        id,
+        method: method.to_owned(),
+        payload: arguments.to_string().into(),
+    };
+    send(socket, &packet).await;
+}
+
+/// The outcome of a call; what comes before it is passed over.
+pub async fn answer(socket: &mut Raw, call: i64) -> (u64, Value) {
+    loop {
+        if let Packet::Callback { id, status, payload } = next(socket).await
+            && id == call
+        {
+            return (status, serde_json::from_slice(&payload).unwrap());
+        }
+    }
+}
+
+/// Calls and waits for the outcome.
+pub async fn ask_raw(socket: &mut Raw, id: i64, method: &str, arguments: &Value) -> (u64, Value) {
+    call(socket, id, method, arguments).await;
+    answer(socket, id).await
+}
+
+/// What the server greets with.
+pub async fn greeted(socket: &mut Raw) -> Value {
+    match next(socket).await {
+        Packet::Event { name, payload, .. } if name == "session/greeting" => {
+            serde_json::from_slice(&payload).unwrap()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A directory of this test, removed with it.
+pub struct Place(pub std::path::PathBuf);
+
+impl Place {
+    pub fn new() -> Self {
+        let name = format!("pointsman-sync-{:032x}", rand::random::<u128>());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    /// Names of what is in a part of it.
+    pub fn names(&self, part: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.0.join(part)).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+pub async fn metric(server: &Server, name: &str) -> u64 {
+    let (_, text) = ask(server.control, "GET", "/metrics", "", "").await;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("pointsman_sync_{name}{{")))
+        .unwrap_or_else(|| panic!("{name} is not in\n{text}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
 /// The code that the server closes with.

@@ -3,19 +3,27 @@
 mod signatures;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Validation};
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::{AuthenticationError, Authenticator, Identity};
+use crate::server::hub::lock;
 
 /// A file of keys has at most this many bytes.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 const KEYS_MAX: usize = 64;
 /// A shared secret that is shorter can be guessed from one token.
 const SECRET_BYTES_MIN: usize = 32;
+/// Keys are read again this often, so that one that was taken away counts no longer.
+const READ_EVERY: Duration = Duration::from_secs(60);
+/// For a token whose key is not known, at most this often.
+const UNKNOWN_EVERY: Duration = Duration::from_secs(10);
 /// Clocks of two machines differ by so much at most.
 const LEEWAY_S: u64 = 30;
 
@@ -47,16 +55,33 @@ struct Key {
     algorithms: Vec<Algorithm>,
 }
 
-/// Checks JSON Web Tokens by keys that are known beforehand.
+/// Where keys come from.
+#[derive(Clone)]
+struct Source {
+    file: PathBuf,
+    /// A JSON Web Key Set, and not one key.
+    set: bool,
+}
+
+/// Keys as they were read.
+#[derive(Clone)]
+struct Known {
+    keys: Arc<[Key]>,
+    read_at: Instant,
+}
+
+/// Checks JSON Web Tokens by the keys of a file, which is read again while it is used.
 pub struct JsonWebTokens {
-    keys: Vec<Key>,
+    known: Mutex<Known>,
+    source: Option<Source>,
     audience: Option<String>,
     issuer: Option<String>,
 }
 
 impl std::fmt::Debug for JsonWebTokens {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ids: Vec<_> = self.keys.iter().map(|key| &key.id).collect();
+        let known = self.known();
+        let ids: Vec<_> = known.keys.iter().map(|key| &key.id).collect();
         formatter
             .debug_struct("JsonWebTokens")
             .field("ids", &ids)
@@ -68,54 +93,58 @@ impl JsonWebTokens {
     /// Reads a file with one key: a public key in PEM (RSA, P-256, P-384 or Ed25519), or a shared secret of at least
     /// 32 bytes.
     pub async fn from_key_file(file: &Path) -> Result<Self, KeyError> {
-        let bytes = read(file).await?;
-        let key = if bytes.starts_with(b"-----BEGIN") {
-            pem(&bytes)
-        } else {
-            secret(bytes.trim_ascii_end())
-        };
-        let key = key.map_err(|fix| KeyError::Key {
-            file: file.to_owned(),
-            fix,
-        })?;
-        Ok(Self::new(vec![key]))
+        Self::from_file(file, false).await
     }
 
     /// Reads a file with a JSON Web Key Set. Keys of kinds that are not known are passed over.
     pub async fn from_jwks_file(file: &Path) -> Result<Self, KeyError> {
-        let bytes = read(file).await?;
-        let wrong = |fix: String| KeyError::Key {
+        Self::from_file(file, true).await
+    }
+
+    async fn from_file(file: &Path, set: bool) -> Result<Self, KeyError> {
+        let source = Source {
             file: file.to_owned(),
-            fix,
+            set,
         };
-        let set: JwkSet = serde_json::from_slice(&bytes)
-            .map_err(|error| wrong(format!("give a JSON Web Key Set, {{\"keys\": […]}}: {error}")))?;
-        let keys = set.keys.iter().take(KEYS_MAX).filter_map(|jwk| {
-            let key = DecodingKey::from_jwk(jwk).ok()?;
-            let named = jwk
-                .common
-                .key_algorithm
-                .and_then(|named| named.to_string().parse().ok());
-            let algorithms = match named {
-                Some(algorithm) => vec![algorithm],
-                None => algorithms(&key)?,
-            };
-            let id = jwk.common.key_id.clone();
-            Some(Key { id, key, algorithms })
-        });
-        let keys: Vec<Key> = keys.collect();
-        if keys.is_empty() {
-            return Err(wrong("give RSA, P-256, P-384 or Ed25519 keys".to_owned()));
-        }
-        Ok(Self::new(keys))
+        let keys = source.read().await?;
+        Ok(Self {
+            source: Some(source),
+            ..Self::new(keys)
+        })
     }
 
     fn new(keys: Vec<Key>) -> Self {
         signatures::install();
         Self {
-            keys,
+            known: Mutex::new(Known {
+                keys: keys.into(),
+                read_at: Instant::now(),
+            }),
+            source: None,
             audience: None,
             issuer: None,
+        }
+    }
+
+    fn known(&self) -> Known {
+        lock(&self.known).clone()
+    }
+
+    /// Reads the file again when the last time is so long ago. What cannot be read now leaves the keys as they are: a file
+    /// is missing for a moment while it is rotated.
+    async fn read_again(&self, after: Duration) {
+        let Some(source) = &self.source else { return };
+        {
+            let mut known = lock(&self.known);
+            if known.read_at.elapsed() < after {
+                return;
+            }
+            // Set first, so that many tokens at once read it once.
+            known.read_at = Instant::now();
+        }
+        match source.read().await {
+            Ok(keys) => lock(&self.known).keys = keys.into(),
+            Err(error) => tracing::warn!(%error, "keys of tokens stay as they were"),
         }
     }
 
@@ -139,7 +168,8 @@ impl JsonWebTokens {
             _ => true,
         };
         let mut why = refused("is signed by nobody that is known here");
-        for key in self.keys.iter().filter(named) {
+        let known = self.known();
+        for key in known.keys.iter().filter(named) {
             if !key.algorithms.contains(&header.alg) {
                 continue;
             }
@@ -173,7 +203,16 @@ impl JsonWebTokens {
 
 impl Authenticator for JsonWebTokens {
     fn authenticate<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Identity, AuthenticationError>> {
-        Box::pin(async move { self.check(token) })
+        Box::pin(async move {
+            self.read_again(READ_EVERY).await;
+            let checked = self.check(token);
+            if checked.is_ok() {
+                return checked;
+            }
+            // It may be signed by a key that is new.
+            self.read_again(UNKNOWN_EVERY).await;
+            self.check(token)
+        })
     }
 }
 
@@ -187,6 +226,46 @@ fn identity(claims: Map<String, Value>) -> Identity {
             .map(|end| end.saturating_add(LEEWAY_S)),
         claims,
     }
+}
+
+impl Source {
+    async fn read(&self) -> Result<Vec<Key>, KeyError> {
+        let bytes = read(&self.file).await?;
+        let keys = if self.set {
+            key_set(&bytes)
+        } else if bytes.starts_with(b"-----BEGIN") {
+            pem(&bytes).map(|key| vec![key])
+        } else {
+            secret(bytes.trim_ascii_end()).map(|key| vec![key])
+        };
+        keys.map_err(|fix| KeyError::Key {
+            file: self.file.clone(),
+            fix,
+        })
+    }
+}
+
+fn key_set(bytes: &[u8]) -> Result<Vec<Key>, String> {
+    let set: JwkSet = serde_json::from_slice(bytes)
+        .map_err(|error| format!("give a JSON Web Key Set, {{\"keys\": […]}}: {error}"))?;
+    let keys = set.keys.iter().take(KEYS_MAX).filter_map(|jwk| {
+        let key = DecodingKey::from_jwk(jwk).ok()?;
+        if key.family() == AlgorithmFamily::Hmac && key.try_get_as_bytes().ok()?.len() < SECRET_BYTES_MIN {
+            return None;
+        }
+        let named = jwk.common.key_algorithm;
+        let algorithms = match named.map(|named| named.to_string().parse()) {
+            Some(algorithm) => vec![algorithm.ok()?],
+            None => algorithms(&key)?,
+        };
+        let id = jwk.common.key_id.clone();
+        Some(Key { id, key, algorithms })
+    });
+    let keys: Vec<Key> = keys.collect();
+    if keys.is_empty() {
+        return Err("give RSA, P-256, P-384 or Ed25519 keys".to_owned());
+    }
+    Ok(keys)
 }
 
 async fn read(file: &Path) -> Result<Vec<u8>, KeyError> {

@@ -96,6 +96,9 @@ impl Session {
         self.running = None;
         // What the call asked for goes before its answer: a client knows of a stream before it reads its id.
         self.asks().await?;
+        if self.told.is_none() {
+            self.told = self.connection.documents.told();
+        }
         match finished {
             Finished::Call { id, meta, outcome } => {
                 self.look_who();

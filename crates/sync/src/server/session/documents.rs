@@ -13,7 +13,8 @@ use pointsman_crdt::{Digest, Replica, State};
 use pointsman_wire::Packet;
 use tokio::sync::mpsc;
 
-use super::{End, Session, WRITE_WITHIN, message};
+use super::outgoing::message;
+use super::{End, Session, WRITE_WITHIN};
 use crate::server::documents::{DocumentError, DocumentEvent, Filled, Subscriber};
 use crate::server::hub::{Hub, lock};
 use crate::server::units::Fault;
@@ -38,32 +39,30 @@ pub(in crate::server) struct Opened {
 }
 
 /// All documents that a session has open.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::server) struct Documents {
     opened: Mutex<BTreeMap<u64, Opened>>,
-    next: AtomicU64,
-    events: mpsc::Sender<DocumentEvent>,
+    /// The last number that a document got.
+    last: AtomicU64,
+    /// Made with the first document: most sessions have none, and a channel costs two kilobytes.
+    events: OnceLock<mpsc::Sender<DocumentEvent>>,
     told: Mutex<Option<mpsc::Receiver<DocumentEvent>>>,
     writer: OnceLock<Replica>,
 }
 
-impl Default for Documents {
-    fn default() -> Self {
-        let (events, told) = mpsc::channel(EVENTS_MAX);
-        Self {
-            opened: Mutex::default(),
-            next: AtomicU64::new(1),
-            events,
-            told: Mutex::new(Some(told)),
-            writer: OnceLock::new(),
-        }
-    }
-}
-
 impl Documents {
-    /// Where the changes come out; once.
+    /// Where the changes come out, once there are any; it is given once.
     pub(in crate::server) fn told(&self) -> Option<mpsc::Receiver<DocumentEvent>> {
         lock(&self.told).take()
+    }
+
+    fn events(&self) -> mpsc::Sender<DocumentEvent> {
+        let made = self.events.get_or_init(|| {
+            let (events, told) = mpsc::channel(EVENTS_MAX);
+            *lock(&self.told) = Some(told);
+            events
+        });
+        made.clone()
     }
 
     /// The replica whose dots this session's client makes: the token's, or a new one for a token that names none.
@@ -81,11 +80,11 @@ impl Documents {
             let text = format!("a session has at most {OPEN_MAX} documents open; close one");
             return Err(Fault::new(400, text));
         }
-        let document = self.next.fetch_add(1, Ordering::Relaxed);
+        let document = self.last.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let subscriber = Subscriber {
             id: SUBSCRIBERS.fetch_add(1, Ordering::Relaxed),
             document,
-            events: self.events.clone(),
+            events: self.events(),
         };
         let opened = Opened {
             name: name.into(),
@@ -259,7 +258,7 @@ impl Session {
                 Err(error) => tracing::debug!(%error, "a change cannot be written"),
             }
             next = if frames.len() < TOGETHER_MAX {
-                self.told.try_recv().ok()
+                self.told.as_mut().and_then(|told| told.try_recv().ok())
             } else {
                 None
             };

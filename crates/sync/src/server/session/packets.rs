@@ -3,22 +3,15 @@
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use pointsman_wire::{PACKET_BYTES_MAX, Packet, ReadError, Received};
+use pointsman_wire::{Dialect, Packet, ReadError, Received};
+use serde_json::Value;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 
 use super::calls::{Call, Job};
 use super::{Ask, End, Session, close};
-use crate::server::streams::{Blob, Report};
+use crate::server::streams::{Blob, Happened, Step, Table};
 use crate::server::units::Fault;
-
-/// Bytes of a stream that may be on the way where the dialect has credit.
-const WINDOW_BYTES: u64 = 256 * 1024;
-const CHUNK_BYTES: usize = 32 * 1024;
-/// A client of Metacom puts at most so many chunks in order before it reads them.
-const METACOM_CHUNKS: u64 = 32;
-const METACOM_CHUNK_BYTES_MIN: u64 = 64 * 1024;
-const METACOM_CHUNK_BYTES_MAX: u64 = 512 * 1024;
 
 impl Session {
     pub(super) async fn message(&mut self, message: Option<Result<Message, SocketError>>) -> Result<(), End> {
@@ -100,35 +93,11 @@ impl Session {
                 .await
             }
             Packet::Ping { .. } => self.send(&Packet::Pong { seen: 0 }).await,
-            Packet::StreamInit { id, size, .. } => {
-                let window = self.binary().then_some(WINDOW_BYTES);
-                let begun = self.streams.begin(id, size, window);
-                self.or_abort(id, begun).await
-            }
-            Packet::StreamChunk { id, payload } => {
-                let counts = &self.hub.service.counts;
-                counts
-                    .stream_bytes_in
-                    .fetch_add(payload.len() as u64, Ordering::Relaxed);
-                let taken = self.streams.chunk(id, payload);
-                self.or_abort(id, taken).await
-            }
-            Packet::StreamEnd { id } => {
-                let ended = self.streams.end(id).map(|done| {
-                    if let Some(done) = done {
-                        self.jobs.push_back(Job::Keep { id, done });
-                    }
-                });
-                self.or_abort(id, ended).await
-            }
-            Packet::StreamAbort { id, .. } => {
-                self.streams.forget(id);
-                Ok(())
-            }
-            Packet::Credit { id, bytes } => {
-                self.streams.grant(id, bytes);
-                Ok(())
-            }
+            Packet::StreamInit { .. }
+            | Packet::StreamChunk { .. }
+            | Packet::StreamEnd { .. }
+            | Packet::StreamAbort { .. }
+            | Packet::Credit { .. } => self.stream(packet).await,
             Packet::Delta {
                 id,
                 document,
@@ -144,14 +113,87 @@ impl Session {
         }
     }
 
-    async fn or_abort(
-        &mut self,
-        id: i64,
-        done: Result<(), crate::server::streams::Refusal>,
-    ) -> Result<(), End> {
-        match done {
-            Ok(()) => Ok(()),
-            Err(refusal) => self.abort(id, refusal.status, &refusal.reason).await,
+    // === streams ===
+
+    /// Made with the first stream: most sessions have none.
+    fn table(&mut self) -> &mut Table {
+        let dialect = self.codec.dialect().unwrap_or(Dialect::MetacomInteger);
+        let size_max = self.hub.options.limits.file_bytes_max;
+        self.streams
+            .get_or_insert_with(|| Box::new(Table::new(dialect, size_max)))
+    }
+
+    async fn stream(&mut self, packet: Packet) -> Result<(), End> {
+        if let Packet::StreamChunk { payload, .. } = &packet {
+            let bytes = payload.len() as u64;
+            self.hub
+                .service
+                .counts
+                .stream_bytes_in
+                .fetch_add(bytes, Ordering::Relaxed);
+        }
+        match self.table().take(packet) {
+            Ok(step) => self.step(step).await,
+            Err(error) => {
+                self.hub
+                    .service
+                    .counts
+                    .packets_refused
+                    .fetch_add(1, Ordering::Relaxed);
+                tracing::debug!(%error, "a stream breaks the rules");
+                Err(close(CloseCode::Protocol, "packet of a stream breaks the rules"))
+            }
+        }
+    }
+
+    async fn step(&mut self, step: Step) -> Result<(), End> {
+        match step {
+            Step::Send(packets) => self.packets(&packets).await,
+            Step::Keep { id, done } => {
+                self.jobs.push_back(Job::Keep { id, done });
+                Ok(())
+            }
+            Step::Confirm { id, packets } => {
+                self.packets(&packets).await?;
+                // A ping of the WebSocket behind the chunks tells by its pong that they have arrived.
+                let text = Bytes::copy_from_slice(&id.to_be_bytes());
+                self.write(Message::Ping(text)).await
+            }
+        }
+    }
+
+    pub(super) async fn packets(&mut self, packets: &[Packet]) -> Result<(), End> {
+        for packet in packets {
+            let counts = &self.hub.service.counts;
+            match packet {
+                Packet::StreamChunk { payload, .. } => {
+                    let bytes = payload.len() as u64;
+                    counts.stream_bytes_out.fetch_add(bytes, Ordering::Relaxed);
+                }
+                Packet::StreamAbort { .. } => {
+                    counts.streams_aborted.fetch_add(1, Ordering::Relaxed);
+                }
+                _ => {}
+            }
+            self.send(packet).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn happened(&mut self, happened: Happened) -> Result<(), End> {
+        let step = match happened {
+            Happened::Reported(report) => self.table().report(report),
+            Happened::Read(part) => self.table().read(part),
+            Happened::Unstuck => return Ok(()),
+        };
+        self.step(step).await
+    }
+
+    fn confirmed(&mut self, bytes: &[u8]) {
+        if let Ok(id) = <[u8; 8]>::try_from(bytes)
+            && let Some(streams) = &mut self.streams
+        {
+            streams.confirmed(i64::from_be_bytes(id));
         }
     }
 
@@ -164,21 +206,22 @@ impl Session {
                 Ask::Take { stream, answer } => {
                     let id = self.codec.stream_id(&stream).filter(|id| *id > 0);
                     let taken = match id {
-                        Some(id) => self.streams.take(id).map(|(upload, done)| {
-                            if let Some(done) = done {
-                                self.jobs.push_front(Job::Keep { id, done });
-                            }
-                            upload
-                        }),
+                        Some(id) => self.table().claim(id),
                         None => Err(Fault::new(
                             400,
                             "streamId: give the id of a stream that you have begun",
                         )),
                     };
+                    let taken = taken.map(|(upload, done)| {
+                        if let (Some(done), Some(id)) = (done, id) {
+                            self.jobs.push_front(Job::Keep { id, done });
+                        }
+                        upload
+                    });
                     let _ = answer.send(taken);
                 }
                 Ask::Send { name, blob, answer } => {
-                    let sent = self.begin(name, blob).await?;
+                    let sent = self.begin(&name, blob).await?;
                     let _ = answer.send(sent);
                 }
             }
@@ -187,81 +230,15 @@ impl Session {
     }
 
     /// Tells the client of a stream; its bytes follow.
-    async fn begin(&mut self, name: String, blob: Blob) -> Result<Result<serde_json::Value, Fault>, End> {
-        let size = blob.size;
-        let (chunk_bytes, credit) = if self.binary() {
-            (CHUNK_BYTES, WINDOW_BYTES)
-        } else {
-            let chunk = size
-                .div_ceil(METACOM_CHUNKS)
-                .clamp(METACOM_CHUNK_BYTES_MIN, METACOM_CHUNK_BYTES_MAX);
-            (to_usize(chunk), chunk.saturating_mul(METACOM_CHUNKS))
-        };
-        let id = match self.streams.send(blob, chunk_bytes, to_usize(credit)) {
-            Ok(id) => id,
+    async fn begin(&mut self, name: &str, blob: Blob) -> Result<Result<Value, Fault>, End> {
+        let opened = match self.table().send(name, blob) {
+            Ok(opened) => opened,
             Err(fault) => return Ok(Err(fault)),
         };
+        let id = opened.id;
         self.hub.service.counts.files_sent.fetch_add(1, Ordering::Relaxed);
-        self.send(&Packet::StreamInit { id, size, name }).await?;
+        self.ends.extend(opened.end);
+        self.send(&opened.init).await?;
         Ok(Ok(self.codec.stream_value(id).unwrap_or_else(|| id.into())))
     }
-
-    // === what streams tell ===
-
-    pub(super) async fn report(&mut self, report: Report) -> Result<(), End> {
-        match report {
-            Report::Taken { id, bytes } => match self.streams.taken(id, bytes) {
-                Some(bytes) => self.send(&Packet::Credit { id, bytes }).await,
-                None => Ok(()),
-            },
-            Report::Chunk { id, bytes } if self.streams.sends(id) => {
-                let counts = &self.hub.service.counts;
-                counts
-                    .stream_bytes_out
-                    .fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                let sent = bytes.len();
-                self.send(&Packet::StreamChunk { id, payload: bytes }).await?;
-                self.confirm(id, sent).await
-            }
-            Report::Ended { id } if self.streams.sends(id) => {
-                self.streams.forget(id);
-                self.send(&Packet::StreamEnd { id }).await
-            }
-            Report::Broken { id, refusal } => {
-                self.streams.forget(id);
-                self.abort(id, refusal.status, &refusal.reason).await
-            }
-            Report::Chunk { .. } | Report::Ended { .. } | Report::Unstuck => Ok(()),
-        }
-    }
-
-    /// Metacom has no credit: a ping of the WebSocket behind the chunks tells by its pong that they have arrived.
-    async fn confirm(&mut self, id: i64, sent: usize) -> Result<(), End> {
-        if self.binary() {
-            return Ok(());
-        }
-        let every = to_usize(METACOM_CHUNK_BYTES_MIN.saturating_mul(METACOM_CHUNKS / 2));
-        match self.streams.confirm(id, sent, every) {
-            Some(bytes) => {
-                let count = u64::try_from(bytes).unwrap_or(u64::MAX);
-                let text = [id.to_be_bytes(), count.to_be_bytes()].concat();
-                self.write(Message::Ping(Bytes::from(text))).await
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn confirmed(&mut self, bytes: &[u8]) {
-        if let Some((id, count)) = bytes.split_first_chunk::<8>()
-            && let Ok(count) = <[u8; 8]>::try_from(count)
-            && !self.binary()
-        {
-            self.streams
-                .grant(i64::from_be_bytes(*id), u64::from_be_bytes(count));
-        }
-    }
-}
-
-fn to_usize(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(PACKET_BYTES_MAX)
 }

@@ -78,12 +78,12 @@ pub(in crate::server) async fn identify(
     session: Option<&str>,
     access: Option<&str>,
 ) -> Result<(Who, bool), AuthenticationError> {
-    // What an identity is made of is longer than the token of a session.
-    let (short, access) = match access.filter(|token| is_token(token)) {
-        Some(short) => (Some(short), None),
+    // A JSON Web Token has dots, and the token of a session that we made has none.
+    let (of_session, access) = match access.filter(|token| is_token(token) && !token.contains('.')) {
+        Some(token) => (Some(token), None),
         None => (None, access),
     };
-    let given = session.filter(|token| is_token(token)).or(short);
+    let given = session.filter(|token| is_token(token)).or(of_session);
     let mut who = given.map_or_else(|| Who::stranger(hub), |token| Who::new(token.to_owned()));
     if let Some(access) = access {
         let identity = authenticate(hub.service.authenticator.as_ref(), access).await;

@@ -1,73 +1,36 @@
-//! The streams of one session. Their sizes are enforced here; bytes are buffered within bounds only.
+//! The streams of one session: what the rules of the wire let in and out, and who makes or takes the bytes.
 //!
-//! A crash or a cut ends the tasks: an upload that was not committed leaves nothing, a download is asked for again.
+//! A crash or a cut ends all of it: an upload that was not committed leaves nothing, a download is asked for again.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::AbortHandle;
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use pointsman_wire::{Dialect, Opened, Packet, Role, StreamError, Streams, Taken};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant};
 
-use super::{Blob, BlobError, BlobWriter};
+use super::tasks::{Piece, Report, Upload};
+use super::{Blob, BlobError, BlobReader};
 use crate::server::units::Fault;
 
-/// Streams of one session each way.
-const STREAMS_MAX: usize = 16;
 /// Pieces that wait for their writer.
 const PIECES_MAX: usize = 16;
 /// Bytes that wait for a method that takes them, over all streams of a session.
 const UNTAKEN_BYTES_MAX: u64 = 1024 * 1024;
 /// Beyond so many bytes that wait for their writers the socket is not read.
 const UNWRITTEN_BYTES_MAX: u64 = 1024 * 1024;
-/// Credit of one stream at most; a client that grants more means as much as it likes.
-const CREDIT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// An upload without a byte for so long has lost its sender.
 const IDLE_WITHIN: Duration = Duration::from_secs(30);
 const REPORTS_MAX: usize = 8;
 
-/// Why a stream is not taken, or no longer.
-#[derive(Debug, PartialEq, Eq)]
-pub(in crate::server) struct Refusal {
-    pub(in crate::server) status: u16,
-    pub(in crate::server) reason: String,
-}
-
-fn refusal(status: u16, reason: impl Into<String>) -> Refusal {
-    Refusal {
-        status,
-        reason: reason.into(),
-    }
-}
-
-/// What the tasks of streams tell the task of their session.
-pub(in crate::server) enum Report {
-    /// So many bytes of an upload were taken.
-    Taken { id: i64, bytes: u64 },
-    /// The next bytes of a download.
-    Chunk { id: i64, bytes: Bytes },
-    /// A download is complete.
-    Ended { id: i64 },
-    /// It cannot go on.
-    Broken { id: i64, refusal: Refusal },
-    /// There is room to read on.
-    Unstuck,
-}
-
-enum Piece {
-    Bytes(Bytes),
-    End,
-}
-
 /// What a client sends.
 struct Incoming {
     size: u64,
-    got: u64,
     /// Bytes that were got and not yet taken.
     waiting: u64,
-    /// Bytes that may come before more is granted; `None` in a dialect that knows no credit.
-    window: Option<u64>,
     pieces: mpsc::Sender<Piece>,
     /// Until a method takes the stream.
     untaken: Option<mpsc::Receiver<Piece>>,
@@ -77,131 +40,81 @@ struct Incoming {
     heard: Instant,
 }
 
-/// What this replica sends.
-struct Outgoing {
-    credit: Arc<Semaphore>,
-    task: AbortHandle,
-    /// Sent and, where the dialect has no credit, not known to have arrived.
-    unconfirmed: usize,
-}
+/// A part of a file that was read.
+type Part = (i64, Box<dyn BlobReader>, usize, Result<Bytes, BlobError>);
 
-impl Drop for Outgoing {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-/// An upload that a method took.
+/// What is to be done after a packet or a report.
 #[derive(Debug)]
-pub(in crate::server) struct Upload {
-    id: i64,
-    /// Bytes that are to come.
-    pub(in crate::server) size: u64,
-    pieces: mpsc::Receiver<Piece>,
-    reports: mpsc::Sender<Report>,
-    done: oneshot::Sender<()>,
+pub(in crate::server) enum Step {
+    /// Packets to send, in order.
+    Send(Vec<Packet>),
+    /// The stream is whole; resolves once it is kept.
+    Keep { id: i64, done: oneshot::Receiver<()> },
+    /// A download waits until the client shows that it has read what was sent, in a dialect without credit.
+    Confirm { id: i64, packets: Vec<Packet> },
 }
 
-impl std::fmt::Debug for Piece {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Bytes(bytes) => write!(formatter, "{} bytes", bytes.len()),
-            Self::End => formatter.write_str("end"),
-        }
+impl Step {
+    fn nothing() -> Self {
+        Self::Send(Vec::new())
     }
 }
 
-impl std::fmt::Debug for Report {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Taken { id, bytes } => write!(formatter, "{id}: {bytes} taken"),
-            Self::Chunk { id, bytes } => write!(formatter, "{id}: {} bytes", bytes.len()),
-            Self::Ended { id } => write!(formatter, "{id}: ended"),
-            Self::Broken { id, refusal } => write!(formatter, "{id}: {refusal:?}"),
-            Self::Unstuck => formatter.write_str("unstuck"),
-        }
-    }
-}
-
-impl Upload {
-    /// Writes everything and keeps it; tells the session how that went.
-    pub(in crate::server) async fn store(mut self, writer: Box<dyn BlobWriter>) {
-        match self.write(writer).await {
-            Ok(true) => {
-                let _ = self.done.send(());
-            }
-            // Its session ended or it was given up: the writer leaves nothing.
-            Ok(false) => {}
-            Err(error) => {
-                tracing::warn!(%error, "an upload failed");
-                self.give_up(&error).await;
-            }
-        }
-    }
-
-    /// Ends the stream without taking it.
-    pub(in crate::server) async fn give_up(self, error: &BlobError) {
-        let fault = Fault::new(error.status(), error.to_string());
-        let refusal = refusal(fault.status, fault.public_message());
-        let _ = self.reports.send(Report::Broken { id: self.id, refusal }).await;
-    }
-
-    async fn write(&mut self, mut writer: Box<dyn BlobWriter>) -> Result<bool, BlobError> {
-        while let Some(piece) = self.pieces.recv().await {
-            match piece {
-                Piece::Bytes(bytes) => {
-                    let count = bytes.len() as u64;
-                    writer.write(bytes).await?;
-                    let taken = Report::Taken {
-                        id: self.id,
-                        bytes: count,
-                    };
-                    if self.reports.send(taken).await.is_err() {
-                        return Ok(false);
-                    }
-                }
-                Piece::End => {
-                    writer.commit().await?;
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
-    }
-}
-
-/// The streams of one session.
-#[derive(Default)]
+/// The streams of one session. Most have none, so it is made with the first one.
 pub(in crate::server) struct Table {
+    rules: Streams,
+    metacom: bool,
     incoming: BTreeMap<i64, Incoming>,
-    outgoing: BTreeMap<i64, Outgoing>,
-    /// Ids are never used again, so that a late chunk does not land in another stream.
-    last_incoming: i64,
-    last_outgoing: i64,
-    /// Made with the first stream: most sessions have none.
-    reports: Option<Reports>,
+    /// Downloads that wait for room.
+    resting: BTreeMap<i64, Box<dyn BlobReader>>,
+    reading: FuturesUnordered<BoxFuture<'static, Part>>,
+    reports: (mpsc::Sender<Report>, mpsc::Receiver<Report>),
     /// A piece whose channel is full; until it has room the socket is not read.
     stuck: Option<Stuck>,
 }
 
+type Stuck = (mpsc::Sender<Piece>, Piece);
+
+/// What happened to a stream while nobody sent a packet.
+pub(in crate::server) enum Happened {
+    Reported(Report),
+    Read(Part),
+    /// There is room to read on.
+    Unstuck,
+}
+
 impl Table {
-    fn reports(&mut self) -> mpsc::Sender<Report> {
-        let channel = self.reports.get_or_insert_with(|| mpsc::channel(REPORTS_MAX));
-        channel.0.clone()
+    pub(in crate::server) fn new(dialect: Dialect, size_max: u64) -> Self {
+        Self {
+            rules: Streams::new(dialect, Role::Server, size_max),
+            metacom: dialect != Dialect::Binary,
+            incoming: BTreeMap::new(),
+            resting: BTreeMap::new(),
+            reading: FuturesUnordered::new(),
+            reports: mpsc::channel(REPORTS_MAX),
+            stuck: None,
+        }
     }
 
-    /// The next thing that a stream tells; never, when there are none. Nothing is lost when it is dropped.
-    pub(in crate::server) async fn report(&mut self) -> Report {
-        let Self { reports, stuck, .. } = self;
+    /// The next thing that happens; never, when nothing goes on. Nothing is lost when it is dropped.
+    pub(in crate::server) async fn next(&mut self) -> Happened {
+        let Self {
+            reports,
+            reading,
+            stuck,
+            ..
+        } = self;
         tokio::select! {
             place = room(stuck) => {
                 // A closed channel has told why by its report.
                 if let (Some(place), Some((_, piece))) = (place, stuck.take()) {
                     place.send(piece);
                 }
-                Report::Unstuck
+                Happened::Unstuck
             }
-            report = next(reports) => report,
+            Some(part) = reading.next() => Happened::Read(part),
+            Some(report) = reports.1.recv() => Happened::Reported(report),
+            else => std::future::pending().await,
         }
     }
 
@@ -211,27 +124,43 @@ impl Table {
         self.stuck.is_none() && taken.map(|one| one.waiting).sum::<u64>() < UNWRITTEN_BYTES_MAX
     }
 
-    /// A client begins a stream.
-    pub(in crate::server) fn begin(
-        &mut self,
-        id: i64,
-        size: u64,
-        window: Option<u64>,
-    ) -> Result<(), Refusal> {
-        if id <= self.last_incoming {
-            let text = format!("id: streams count up, the next is above {}", self.last_incoming);
-            return Err(refusal(400, text));
-        }
-        if self.incoming.len() >= STREAMS_MAX {
-            return Err(refusal(429, format!("at most {STREAMS_MAX} streams at once")));
-        }
-        self.last_incoming = id;
+    /// Streams that are open now.
+    pub(in crate::server) fn open(&self) -> usize {
+        self.incoming.len() + self.resting.len() + self.reading.len()
+    }
+
+    // === what comes ===
+
+    /// Takes a packet; an error ends the session.
+    pub(in crate::server) fn take(&mut self, packet: Packet) -> Result<Step, StreamError> {
+        Ok(match self.rules.take(packet)? {
+            Taken::Opened { id, size, .. } => {
+                self.opened(id, size);
+                Step::nothing()
+            }
+            Taken::Chunk { id, payload } => self.chunk(id, payload),
+            Taken::Ended { id } => self.ended(id),
+            Taken::Aborted { id, .. } => {
+                self.forget(id);
+                Step::nothing()
+            }
+            Taken::Refused { id, answer } => {
+                self.forget(id);
+                Step::Send(vec![answer])
+            }
+            Taken::Room { id } => {
+                self.rouse(id);
+                Step::nothing()
+            }
+            Taken::Nothing | Taken::Other(_) => Step::nothing(),
+        })
+    }
+
+    fn opened(&mut self, id: i64, size: u64) {
         let (pieces, untaken) = mpsc::channel(PIECES_MAX);
         let stream = Incoming {
             size,
-            got: 0,
             waiting: 0,
-            window,
             pieces,
             untaken: Some(untaken),
             done: None,
@@ -239,43 +168,26 @@ impl Table {
             heard: Instant::now(),
         };
         self.incoming.insert(id, stream);
-        Ok(())
     }
 
-    /// Bytes of a stream. Those of one that is over are passed over: they were on the way when it ended.
-    pub(in crate::server) fn chunk(&mut self, id: i64, bytes: Bytes) -> Result<(), Refusal> {
-        let untaken: u64 = self
-            .incoming
-            .values()
-            .filter(|one| one.untaken.is_some())
-            .map(|one| one.waiting)
-            .sum();
+    fn chunk(&mut self, id: i64, bytes: Bytes) -> Step {
+        let untaken = self.incoming.values().filter(|one| one.untaken.is_some());
+        let untaken: u64 = untaken.map(|one| one.waiting).sum();
         let Some(stream) = self.incoming.get_mut(&id) else {
-            return Ok(());
+            return Step::nothing();
         };
         let count = bytes.len() as u64;
         stream.heard = Instant::now();
-        stream.got = stream.got.saturating_add(count);
-        if stream.got > stream.size || stream.ended {
-            let text = format!("size: {} bytes were said, more came", stream.size);
-            return Err(self.drop_incoming(id, 400, text));
-        }
         if stream.untaken.is_some()
             && (untaken.saturating_add(count) > UNTAKEN_BYTES_MAX || stream.pieces.capacity() == 0)
         {
             let text = "nobody takes the stream: call the method that takes it before its bytes";
-            return Err(self.drop_incoming(id, 400, text));
-        }
-        if let Some(window) = &mut stream.window {
-            match window.checked_sub(count) {
-                Some(left) => *window = left,
-                None => return Err(self.drop_incoming(id, 400, "more bytes than CREDIT allows")),
-            }
+            return self.abort(id, 400, text);
         }
         stream.waiting = stream.waiting.saturating_add(count);
         let pieces = stream.pieces.clone();
         self.push(pieces, Piece::Bytes(bytes));
-        Ok(())
+        Step::nothing()
     }
 
     fn push(&mut self, pieces: mpsc::Sender<Piece>, piece: Piece) {
@@ -284,39 +196,34 @@ impl Table {
         }
     }
 
-    /// A client has sent everything. What comes back resolves once it is kept; `None` when that has to wait for a method
-    /// that takes the stream, or the stream is over.
-    pub(in crate::server) fn end(&mut self, id: i64) -> Result<Option<oneshot::Receiver<()>>, Refusal> {
+    fn ended(&mut self, id: i64) -> Step {
         let Some(stream) = self.incoming.get_mut(&id) else {
-            return Ok(None);
+            return Step::nothing();
         };
-        if stream.got != stream.size || stream.ended {
-            let text = format!("size: {} bytes were said, {} came", stream.size, stream.got);
-            return Err(self.drop_incoming(id, 400, text));
-        }
         stream.ended = true;
         stream.heard = Instant::now();
         let pieces = stream.pieces.clone();
         let done = stream.done.take();
-        if stream.untaken.is_none() {
-            self.incoming.remove(&id);
-        }
+        self.settle(id);
         self.push(pieces, Piece::End);
-        Ok(done)
+        done.map_or_else(Step::nothing, |done| Step::Keep { id, done })
     }
 
-    fn drop_incoming(&mut self, id: i64, status: u16, reason: impl Into<String>) -> Refusal {
-        self.incoming.remove(&id);
-        refusal(status, reason)
+    /// Forgets an upload that is whole, taken and written.
+    fn settle(&mut self, id: i64) {
+        let over = |stream: &Incoming| stream.ended && stream.untaken.is_none() && stream.waiting == 0;
+        if self.incoming.get(&id).is_some_and(over) {
+            self.incoming.remove(&id);
+        }
     }
 
     /// A method takes a stream that a client has begun. The second part resolves once it is kept, when all its bytes are
     /// here already.
-    pub(in crate::server) fn take(
+    pub(in crate::server) fn claim(
         &mut self,
         id: i64,
     ) -> Result<(Upload, Option<oneshot::Receiver<()>>), Fault> {
-        let reports = self.reports();
+        let reports = self.reports.0.clone();
         let stream = self.incoming.get_mut(&id);
         let Some((stream, pieces)) = stream.and_then(|stream| {
             let pieces = stream.untaken.take()?;
@@ -334,95 +241,127 @@ impl Table {
             done,
         };
         if stream.ended {
-            self.incoming.remove(&id);
+            self.settle(id);
             return Ok((upload, Some(wait)));
         }
         stream.done = Some(wait);
         Ok((upload, None))
     }
 
-    /// Begins to send a file: its bytes come as reports, no more than the credit allows.
-    pub(in crate::server) fn send(
-        &mut self,
-        blob: Blob,
-        chunk_bytes: usize,
-        credit: usize,
-    ) -> Result<i64, Fault> {
-        if self.outgoing.len() >= STREAMS_MAX {
-            let text = format!("at most {STREAMS_MAX} downloads at once");
-            return Err(Fault::new(429, text));
-        }
-        self.last_outgoing = self.last_outgoing.saturating_sub(1);
-        let id = self.last_outgoing;
-        let credit = Arc::new(Semaphore::new(credit.min(CREDIT_BYTES_MAX)));
-        let task = tokio::spawn(carry(id, blob, chunk_bytes, Arc::clone(&credit), self.reports()));
-        let stream = Outgoing {
-            credit,
-            task: task.abort_handle(),
-            unconfirmed: 0,
-        };
-        self.outgoing.insert(id, stream);
-        Ok(id)
-    }
-
-    /// So many bytes more may be on the way.
-    pub(in crate::server) fn grant(&self, id: i64, bytes: u64) {
-        if let Some(stream) = self.outgoing.get(&id) {
-            let room = CREDIT_BYTES_MAX.saturating_sub(stream.credit.available_permits());
-            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-            stream.credit.add_permits(bytes.min(room));
-        }
-    }
-
-    /// True while the download goes on: what its task has told already may be too late.
-    pub(in crate::server) fn sends(&self, id: i64) -> bool {
-        self.outgoing.contains_key(&id)
-    }
-
-    /// Counts bytes that were sent without credit; gives those to confirm once they are so many.
-    pub(in crate::server) fn confirm(&mut self, id: i64, sent: usize, every: usize) -> Option<usize> {
-        let stream = self.outgoing.get_mut(&id)?;
-        stream.unconfirmed = stream.unconfirmed.saturating_add(sent);
-        (stream.unconfirmed >= every).then(|| std::mem::take(&mut stream.unconfirmed))
-    }
-
-    /// Bytes of an upload were taken: what to grant, when that is worth a packet.
-    pub(in crate::server) fn taken(&mut self, id: i64, bytes: u64) -> Option<u64> {
-        let stream = self.incoming.get_mut(&id)?;
-        stream.waiting = stream.waiting.saturating_sub(bytes);
-        let window = stream.window.as_mut()?;
-        *window = window.saturating_add(bytes);
-        Some(bytes)
-    }
-
-    /// One stream is over.
-    pub(in crate::server) fn forget(&mut self, id: i64) {
-        self.incoming.remove(&id);
-        self.outgoing.remove(&id);
-    }
-
-    /// Uploads that have lost their sender.
-    pub(in crate::server) fn idle(&mut self) -> Vec<i64> {
+    /// Gives up uploads that have lost their sender.
+    pub(in crate::server) fn idle(&mut self) -> Vec<Packet> {
         // What waits for a slow writer is not the sender's fault.
         let idle = |stream: &Incoming| {
             (stream.waiting == 0 || stream.untaken.is_some()) && stream.heard.elapsed() >= IDLE_WITHIN
         };
         let idle = self.incoming.iter().filter(|(_, stream)| idle(stream));
         let ids: Vec<i64> = idle.map(|(id, _)| *id).collect();
-        for id in &ids {
-            self.incoming.remove(id);
-        }
-        ids
+        let given_up = ids
+            .into_iter()
+            .map(|id| self.abort(id, 408, "nothing came for a while"));
+        given_up
+            .filter_map(|step| match step {
+                Step::Send(packets) => Some(packets),
+                _ => None,
+            })
+            .flatten()
+            .collect()
     }
 
-    /// Streams that are open now.
-    pub(in crate::server) fn open(&self) -> usize {
-        self.incoming.len() + self.outgoing.len()
+    // === what goes ===
+
+    /// Begins to send a file.
+    pub(in crate::server) fn send(&mut self, name: &str, blob: Blob) -> Result<Opened, Fault> {
+        let opened = self
+            .rules
+            .open(name, blob.size)
+            .map_err(|error| Fault::new(429, error.to_string()))?;
+        self.resting.insert(opened.id, blob.reader);
+        self.rouse(opened.id);
+        Ok(opened)
+    }
+
+    /// Reads on where there is room.
+    fn rouse(&mut self, id: i64) -> bool {
+        match self.rules.room(id) {
+            Ok(0) => return false,
+            Ok(count) => {
+                if let Some(mut reader) = self.resting.remove(&id) {
+                    self.reading.push(Box::pin(async move {
+                        let read = reader.read(count).await;
+                        (id, reader, count, read)
+                    }));
+                }
+            }
+            // It is over.
+            Err(_) => {
+                self.resting.remove(&id);
+            }
+        }
+        true
+    }
+
+    /// The client has shown that it has read what was sent.
+    pub(in crate::server) fn confirmed(&mut self, id: i64) {
+        if self.rules.resume(id).is_ok() {
+            self.rouse(id);
+        }
+    }
+
+    /// A part of a file is there.
+    pub(in crate::server) fn read(&mut self, (id, reader, count, read): Part) -> Step {
+        let bytes = match read {
+            Ok(bytes) if bytes.len() == count => bytes,
+            Ok(_) | Err(_) => return self.abort(id, 500, "the file cannot be read to its end"),
+        };
+        // An error says that the client gave it up meanwhile.
+        let Ok(pushed) = self.rules.push(id, bytes) else {
+            return Step::nothing();
+        };
+        let over = pushed.end.is_some();
+        let packets = [pushed.chunk].into_iter().chain(pushed.end).collect();
+        if over {
+            return Step::Send(packets);
+        }
+        self.resting.insert(id, reader);
+        if !self.rouse(id) && self.metacom {
+            return Step::Confirm { id, packets };
+        }
+        Step::Send(packets)
+    }
+
+    // === both ===
+
+    /// What a task of an upload tells.
+    pub(in crate::server) fn report(&mut self, report: Report) -> Step {
+        match report {
+            Report::Taken { id, bytes } => {
+                if let Some(stream) = self.incoming.get_mut(&id) {
+                    stream.waiting = stream.waiting.saturating_sub(bytes);
+                }
+                self.settle(id);
+                Step::Send(self.rules.consumed(id, bytes).into_iter().collect())
+            }
+            Report::Broken { id, refusal } => self.abort(id, refusal.status, &refusal.reason),
+        }
+    }
+
+    /// Gives a stream up, and says so even when its sender takes it for whole already.
+    fn abort(&mut self, id: i64, status: u16, reason: &str) -> Step {
+        self.forget(id);
+        let packet = self.rules.abort(id, status.into(), reason);
+        Step::Send(vec![packet.unwrap_or_else(|_| Packet::StreamAbort {
+            id,
+            status: status.into(),
+            reason: reason.to_owned(),
+        })])
+    }
+
+    fn forget(&mut self, id: i64) {
+        self.incoming.remove(&id);
+        self.resting.remove(&id);
     }
 }
-
-type Reports = (mpsc::Sender<Report>, mpsc::Receiver<Report>);
-type Stuck = (mpsc::Sender<Piece>, Piece);
 
 /// A place for the piece that is stuck; never, when there is none.
 async fn room(stuck: &Option<Stuck>) -> Option<mpsc::OwnedPermit<Piece>> {
@@ -430,45 +369,4 @@ async fn room(stuck: &Option<Stuck>) -> Option<mpsc::OwnedPermit<Piece>> {
         Some((pieces, _)) => pieces.clone().reserve_owned().await.ok(),
         None => std::future::pending().await,
     }
-}
-
-async fn next(reports: &mut Option<Reports>) -> Report {
-    if let Some((_, reports)) = reports
-        && let Some(report) = reports.recv().await
-    {
-        return report;
-    }
-    std::future::pending().await
-}
-
-/// Reads a file and reports it.
-async fn carry(
-    id: i64,
-    mut blob: Blob,
-    chunk_bytes: usize,
-    credit: Arc<Semaphore>,
-    reports: mpsc::Sender<Report>,
-) {
-    let mut left = blob.size;
-    while left > 0 {
-        let count = usize::try_from(left).unwrap_or(usize::MAX).min(chunk_bytes);
-        let wanted = u32::try_from(count).unwrap_or(u32::MAX);
-        let Ok(permit) = credit.acquire_many(wanted).await else {
-            return;
-        };
-        permit.forget();
-        let bytes = match blob.reader.read(count).await {
-            Ok(bytes) if bytes.len() == count => bytes,
-            Ok(_) | Err(_) => {
-                let refusal = refusal(500, "the file cannot be read to its end");
-                let _ = reports.send(Report::Broken { id, refusal }).await;
-                return;
-            }
-        };
-        left = left.saturating_sub(count as u64);
-        if reports.send(Report::Chunk { id, bytes }).await.is_err() {
-            return;
-        }
-    }
-    let _ = reports.send(Report::Ended { id }).await;
 }

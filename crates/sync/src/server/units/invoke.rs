@@ -1,8 +1,10 @@
 //! A call, from its name to its outcome.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures::FutureExt as _;
 use serde_json::{Value, json};
 
 use super::{Arguments, Caller, Fault, Found};
@@ -25,8 +27,14 @@ pub(in crate::server) async fn invoke(
             hub: Arc::clone(&hub),
             connection,
         };
-        match tokio::time::timeout(within, run(&caller, target, arguments)).await {
-            Ok(outcome) => outcome,
+        // A unit that panics fails its call, not the session.
+        let call = AssertUnwindSafe(run(&caller, target, arguments)).catch_unwind();
+        match tokio::time::timeout(within, call).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => {
+                tracing::error!(target, "a method panicked");
+                Err(Fault::new(500, "the method panicked"))
+            }
             Err(_) => {
                 hub.service.counts.calls_late.fetch_add(1, Ordering::Relaxed);
                 Err(Fault::new(408, "the call took too long; it may have acted"))
