@@ -85,7 +85,7 @@ async fn what_only_the_ending_replica_knew_is_handed_over() {
 
 #[tokio::test]
 async fn what_one_replica_tells_goes_on_to_the_others() {
-    let (middle, last, _) = pair_with(|options| options.relay_every = Duration::from_millis(10)).await;
+    let (middle, last, _) = pair().await;
     let peer = format!("http://{}", middle.control);
     let first = server("first", |options| options.peers = vec![peer]).await;
     until("the first one replicates", || first.peers() == 1).await;
