@@ -47,6 +47,10 @@ e2e: ## End to end on the cluster that is up; ONLY=part-of-a-name picks some
 images: ## Build the release binaries and their images, and bring them into the local cluster
 	deploy/images/build --import
 
+.PHONY: bench-crdt
+bench-crdt: ## The replicated types beside crdts, yrs, loro and automerge; TRACE=file plays an editing trace in JSON
+	cargo run -q --release --manifest-path benches/sync/Cargo.toml --target-dir target/bench-build --bin bench-crdt -- $(if $(TRACE),--trace $(TRACE))
+
 .PHONY: fuzz
 fuzz: ## Feed decoders with bytes that nobody wrote; TARGET=crdt-state picks one, SECONDS=60 is the time for each
 	RUSTFLAGS="-C overflow-checks" cargo run -q --release --target-dir target/fuzz -p pointsman-fuzz -- "$(TARGET)" "$(or $(SECONDS),60)" "$(or $(SEED),1)"
