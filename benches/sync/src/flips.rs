@@ -15,7 +15,10 @@ pub fn key(register: u64) -> String {
 }
 
 fn flip(step: u64) -> (String, bool) {
-    (key(step.wrapping_mul(0x9e37_79b9) % REGISTERS), step % 3 == 0)
+    (
+        key(step.wrapping_mul(0x9e37_79b9) % REGISTERS),
+        step.is_multiple_of(3),
+    )
 }
 
 pub fn all(rows: &mut Vec<Row>) {
