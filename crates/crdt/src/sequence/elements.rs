@@ -114,6 +114,8 @@ impl<T: Element> Waiting<T> {
                 ready.push(index);
             }
         }
+        // Ascending: siblings mostly ascend, and are appended then.
+        ready.reverse();
         Self {
             runs: runs.into_iter().map(Some).collect(),
             needs,
