@@ -88,16 +88,17 @@ fn the_order_is_the_stated_one() {
     for _ in 0..60 {
         let mut states: Vec<State<Text>> = vec![State::new(); 3];
         let mut deltas = Vec::new();
-        for _ in 0..30 {
+        for _ in 0..50 {
             let at = random(3) as usize;
             let length = states[at].store.len();
-            let operation = match random(7) {
+            let operation = match random(10) {
                 0 if length > 1 => SequenceOperation::Delete {
                     index: random(length - 1),
                     count: 2,
                 },
                 1..5 => SequenceOperation::Insert {
-                    index: random(length + 1),
+                    // Mostly at the end, where others are as well.
+                    index: length - random(3).min(length),
                     values: (0..=random(3)).map(|_| 'x').collect(),
                 },
                 // Deltas in any order, ahead of what they refer to.
