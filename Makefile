@@ -55,6 +55,10 @@ web: ## Test the TypeScript client, also against the service where it is built (
 	cd web/client && npm ci && npm test && npm run test:service
 web-browser: ## Test the client in Chromium
 	cd web/client && npm ci && npm run test:browser
+.PHONY: bench-crdt
+bench-crdt: ## The replicated types beside crdts, yrs, loro and automerge; TRACE=file plays an editing trace in JSON
+	cargo run -q --release --manifest-path benches/sync/Cargo.toml --target-dir target/bench-build --bin bench-crdt -- $(if $(TRACE),--trace $(TRACE))
+
 .PHONY: fuzz
 fuzz: ## Feed decoders with bytes that nobody wrote; TARGET=crdt-state picks one, SECONDS=60 is the time for each
 	RUSTFLAGS="-C overflow-checks" cargo run -q --release --target-dir target/fuzz -p pointsman-fuzz -- "$(TARGET)" "$(or $(SECONDS),60)" "$(or $(SEED),1)"

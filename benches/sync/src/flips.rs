@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::subjects::{Automerge, Crdts, Loro, Pointsman, Registers, Yrs};
+use crate::subjects::{Automerge, Crdts, Loro, Pointsman, Registers, Yrs, merges_decoded};
 use crate::{Row, row};
 
 pub const REGISTERS: u64 = 1_000;
@@ -15,7 +15,10 @@ pub fn key(register: u64) -> String {
 }
 
 fn flip(step: u64) -> (String, bool) {
-    (key(step.wrapping_mul(0x9e37_79b9) % REGISTERS), step % 3 == 0)
+    (
+        key(step.wrapping_mul(0x9e37_79b9) % REGISTERS),
+        step.is_multiple_of(3),
+    )
 }
 
 pub fn all(rows: &mut Vec<Row>) {
@@ -24,7 +27,24 @@ pub fn all(rows: &mut Vec<Row>) {
     run::<Yrs>(rows);
     run::<Loro>(rows);
     run::<Automerge>(rows);
+    let decoded = [
+        (Pointsman::NAME, deltas::<Pointsman>()),
+        (Crdts::NAME, deltas::<Crdts>()),
+    ];
+    for (name, rate) in merges_decoded(&decoded) {
+        rows.push(row(name, "merge alone, decoded before", rate, "1/s", "higher"));
+    }
     many(rows);
+}
+
+fn deltas<S: Registers>() -> Vec<Vec<u8>> {
+    let mut origin = S::new(2);
+    (0..FLIPS)
+        .map(|step| {
+            let (key, on) = flip(step);
+            origin.set(&key, on)
+        })
+        .collect()
 }
 
 fn run<S: Registers>(rows: &mut Vec<Row>) {
@@ -39,17 +59,40 @@ fn run<S: Registers>(rows: &mut Vec<Row>) {
     }
     let whole = start.elapsed().as_secs_f64();
     assert_eq!(origin.read(), other.read(), "{}: both read the same", S::NAME);
-    rows.push(row(S::NAME, "flips: set, encode, decode, merge", FLIPS as f64 / whole, "1/s", "higher"));
-    rows.push(row(S::NAME, "delta of a flip", bytes as f64 / FLIPS as f64, "B", "lower"));
-    rows.push(row(S::NAME, "state of 1,000 after 50,000 flips", origin.state().len() as f64, "B", "lower"));
+    rows.push(row(
+        S::NAME,
+        "flips: set, encode, decode, merge",
+        FLIPS as f64 / whole,
+        "1/s",
+        "higher",
+    ));
+    rows.push(row(
+        S::NAME,
+        "delta of a flip",
+        bytes as f64 / FLIPS as f64,
+        "B",
+        "lower",
+    ));
+    rows.push(row(
+        S::NAME,
+        "state of 1,000 after 50,000 flips",
+        origin.state().len() as f64,
+        "B",
+        "lower",
+    ));
 
-    let mut origin = S::new(2);
-    let deltas: Vec<Vec<u8>> = steps.iter().map(|(key, on)| origin.set(key, *on)).collect();
+    let deltas = deltas::<S>();
     let mut other = S::new(3);
     let start = Instant::now();
     deltas.iter().for_each(|delta| other.receive(delta));
     let merging = start.elapsed().as_secs_f64();
-    rows.push(row(S::NAME, "decode and merge", FLIPS as f64 / merging, "1/s", "higher"));
+    rows.push(row(
+        S::NAME,
+        "decode and merge",
+        FLIPS as f64 / merging,
+        "1/s",
+        "higher",
+    ));
 
     // Two replicas that each flipped half of the registers since they met.
     let mut left = S::new(4);
@@ -64,7 +107,13 @@ fn run<S: Registers>(rows: &mut Vec<Row>) {
     left.join(&mut right);
     let joining = start.elapsed().as_secs_f64();
     assert!(left.read().values().all(|on| !on), "{}: all are off", S::NAME);
-    rows.push(row(S::NAME, "full join of 1,000, with bytes", joining * 1e6, "µs", "lower"));
+    rows.push(row(
+        S::NAME,
+        "full join of 1,000, with bytes",
+        joining * 1e6,
+        "µs",
+        "lower",
+    ));
 }
 
 /// How size stays over a million flips and a hundred generations.
@@ -79,7 +128,13 @@ fn many(rows: &mut Vec<Row>) {
         }
     }
     println!("bytes of 1,000 registers at each 100,000 flips: {sizes:?}");
-    rows.push(row(Pointsman::NAME, "state of 1,000 after 1,000,000 flips", sizes[9] as f64, "B", "lower"));
+    rows.push(row(
+        Pointsman::NAME,
+        "state of 1,000 after 1,000,000 flips",
+        sizes[9] as f64,
+        "B",
+        "lower",
+    ));
 
     use pointsman_crdt::{Map, MapOperation, Operation, Replica, State};
     let mut state = State::<Map>::new();
@@ -101,5 +156,11 @@ fn many(rows: &mut Vec<Row>) {
         }
     }
     println!("bytes of 1,000 registers at each tenth generation of three replicas: {sizes:?}");
-    rows.push(row(Pointsman::NAME, "state of 1,000 after 100 generations", sizes[9] as f64, "B", "lower"));
+    rows.push(row(
+        Pointsman::NAME,
+        "state of 1,000 after 100 generations",
+        sizes[9] as f64,
+        "B",
+        "lower",
+    ));
 }

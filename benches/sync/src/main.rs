@@ -36,7 +36,9 @@ pub fn row(
 }
 
 fn main() {
-    let mut arguments = std::env::args().skip_while(|argument| argument != "--trace").skip(1);
+    let mut arguments = std::env::args()
+        .skip_while(|argument| argument != "--trace")
+        .skip(1);
     let trace = match arguments.next() {
         Some(path) => Trace::read(&path),
         None => Trace::made_up(),
@@ -64,7 +66,9 @@ fn print(rows: &[Row]) {
     }
     let subjects = ["pointsman", "crdts", "yrs", "loro", "automerge"];
     let mut text = format!("{:<40}", "");
-    subjects.iter().for_each(|subject| write!(text, " {subject:>12}").expect("text"));
+    subjects
+        .iter()
+        .for_each(|subject| write!(text, " {subject:>12}").expect("text"));
     for metric in metrics {
         let unit = metric.unit;
         write!(text, "\n{:<40}", format!("{} [{unit}]", metric.metric)).expect("text");

@@ -34,6 +34,10 @@ pub trait Editor {
     fn state(&mut self) -> Vec<u8>;
     fn load(bytes: &[u8]) -> Self;
     fn read(&self) -> String;
+    /// The state once everybody is known to have everything, for those that make use of it.
+    fn collected(&mut self) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// `Document` of flags.
@@ -56,7 +60,10 @@ impl Registers for Pointsman {
 
     fn set(&mut self, key: &str, on: bool) -> Vec<u8> {
         let operation = Operation::EnableWinsFlag(on);
-        let delta = self.document.update(self.replica, key, operation).expect("in the schema");
+        let delta = self
+            .document
+            .update(self.replica, key, operation)
+            .expect("in the schema");
         delta.expect("a change").encode()
     }
 
@@ -75,8 +82,36 @@ impl Registers for Pointsman {
             pointsman_crdt::Node::EnableWinsFlag(flag) => flag.value(),
             _ => false,
         };
-        entries.map(|(key, node)| (key.name.to_string(), flag(node))).collect()
+        entries
+            .map(|(key, node)| (key.name.to_string(), flag(node)))
+            .collect()
     }
+}
+
+/// Merges of operations that were decoded before, in a second.
+pub fn merges_decoded(deltas: &[(&'static str, Vec<Vec<u8>>)]) -> Vec<(&'static str, f64)> {
+    let mut rates = Vec::new();
+    for (name, deltas) in deltas {
+        let (start, count) = match *name {
+            Pointsman::NAME => {
+                let all: Vec<State<Map>> = deltas.iter().flat_map(|delta| State::decode(delta)).collect();
+                let mut state = State::new();
+                let start = std::time::Instant::now();
+                all.iter().for_each(|delta| state.join(delta).expect("fits"));
+                (start.elapsed(), all.len())
+            }
+            _ => {
+                let read = |delta: &Vec<u8>| postcard::from_bytes(delta).expect("readable");
+                let all: Vec<<Registered as CmRDT>::Op> = deltas.iter().map(read).collect();
+                let (mut map, count) = (Registered::new(), all.len());
+                let start = std::time::Instant::now();
+                all.into_iter().for_each(|operation| map.apply(operation));
+                (start.elapsed(), count)
+            }
+        };
+        rates.push((*name, count as f64 / start.as_secs_f64()));
+    }
+    rates
 }
 
 type Registered = crdts::Map<String, crdts::MVReg<bool, u8>, u8>;
@@ -99,7 +134,9 @@ impl Registers for Crdts {
 
     fn set(&mut self, key: &str, on: bool) -> Vec<u8> {
         let context = self.map.read_ctx().derive_add_ctx(self.actor);
-        let operation = self.map.update(key.to_string(), context, |register, add| register.write(on, add));
+        let operation = self
+            .map
+            .update(key.to_string(), context, |register, add| register.write(on, add));
         let bytes = postcard::to_allocvec(&operation).expect("encodable");
         self.map.apply(operation);
         bytes
@@ -156,14 +193,18 @@ impl Registers for Yrs {
     }
 
     fn state(&mut self) -> Vec<u8> {
-        self.doc.transact().encode_state_as_update_v1(&StateVector::default())
+        self.doc
+            .transact()
+            .encode_state_as_update_v1(&StateVector::default())
     }
 
     fn read(&self) -> BTreeMap<String, bool> {
         let map = self.doc.get_or_insert_map("m");
         let transaction = self.doc.transact();
         let on = |value: yrs::Out| matches!(value, yrs::Out::Any(yrs::Any::Bool(true)));
-        map.iter(&transaction).map(|(key, value)| (key.to_string(), on(value))).collect()
+        map.iter(&transaction)
+            .map(|(key, value)| (key.to_string(), on(value)))
+            .collect()
     }
 }
 
@@ -222,7 +263,10 @@ impl Registers for Loro {
     fn set(&mut self, key: &str, on: bool) -> Vec<u8> {
         self.doc.get_map("m").insert(key, on).expect("inserted");
         self.doc.commit();
-        let bytes = self.doc.export(ExportMode::updates(&self.sent)).expect("exported");
+        let bytes = self
+            .doc
+            .export(ExportMode::updates(&self.sent))
+            .expect("exported");
         self.sent = self.doc.oplog_vv();
         bytes
     }
@@ -311,7 +355,10 @@ impl Registers for Automerge {
 
     fn read(&self) -> BTreeMap<String, bool> {
         let items = self.doc.map_range(automerge::ROOT, ..);
-        items.map(|item| (item.key.to_string(), item.value.to_bool().unwrap_or(false))).collect()
+        let on = automerge::ValueRef::Scalar(automerge::ScalarValueRef::Boolean(true));
+        items
+            .map(|item| (item.key.to_string(), item.value == on))
+            .collect()
     }
 }
 
@@ -339,28 +386,29 @@ impl Editor for Automerge {
     fn load(bytes: &[u8]) -> Self {
         let doc = AutoCommit::load(bytes).expect("readable");
         let (_, text) = doc.get(automerge::ROOT, "t").expect("readable").expect("there");
-        Self { doc, text: Some(text) }
+        Self {
+            doc,
+            text: Some(text),
+        }
     }
 
     fn read(&self) -> String {
-        self.doc.text(self.text.as_ref().expect("made")).expect("readable")
+        self.doc
+            .text(self.text.as_ref().expect("made"))
+            .expect("readable")
     }
 }
 
-/// `Text`, every edit with its delta in bytes, as the others keep theirs.
+/// `Text`.
 pub struct PointsmanText {
     state: State<Text>,
-    bytes: usize,
 }
 
 impl Editor for PointsmanText {
     const NAME: &'static str = "pointsman";
 
     fn new() -> Self {
-        Self {
-            state: State::new(),
-            bytes: 0,
-        }
+        Self { state: State::new() }
     }
 
     fn edit(&mut self, position: usize, deleted: usize, inserted: &str) {
@@ -375,8 +423,7 @@ impl Editor for PointsmanText {
             values: inserted.chars().collect(),
         });
         for operation in delete.into_iter().chain(insert) {
-            let delta = self.state.update(replica, &operation).expect("in range");
-            self.bytes += delta.expect("a change").encode().len();
+            self.state.update(replica, &operation).expect("in range");
         }
     }
 
@@ -387,11 +434,16 @@ impl Editor for PointsmanText {
     fn load(bytes: &[u8]) -> Self {
         Self {
             state: State::decode(bytes).expect("readable"),
-            bytes: 0,
         }
     }
 
     fn read(&self) -> String {
         self.state.store.values().collect()
+    }
+
+    fn collected(&mut self) -> Option<Vec<u8>> {
+        let all = self.state.context.clone();
+        self.state.collect(&all);
+        Some(self.state.encode())
     }
 }

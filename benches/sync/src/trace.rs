@@ -42,7 +42,9 @@ impl Trace {
     pub fn made_up() -> Self {
         let mut seed = 1_u64;
         let mut random = |end: usize| {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             ((seed >> 33) as usize) % end.max(1)
         };
         let (mut length, mut at) = (0_usize, 0_usize);
@@ -103,6 +105,25 @@ fn play<E: Editor>(trace: &Trace, rows: &mut Vec<Row>) -> String {
     rows.push(row(E::NAME, "trace: apply all", applying * 1e3, "ms", "lower"));
     rows.push(row(E::NAME, "trace: save", saving * 1e3, "ms", "lower"));
     rows.push(row(E::NAME, "trace: bytes", bytes.len() as f64, "B", "lower"));
+    if let Some(collected) = editor.collected() {
+        rows.push(row(
+            E::NAME,
+            "trace: bytes once all is stable",
+            collected.len() as f64,
+            "B",
+            "lower",
+        ));
+        let start = Instant::now();
+        assert_eq!(E::load(&collected).read(), end);
+        let loading = start.elapsed().as_secs_f64() * 1e3;
+        rows.push(row(
+            E::NAME,
+            "trace: load once all is stable",
+            loading,
+            "ms",
+            "lower",
+        ));
+    }
     rows.push(row(E::NAME, "trace: load and read", loading * 1e3, "ms", "lower"));
     end
 }

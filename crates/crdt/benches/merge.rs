@@ -1,7 +1,6 @@
-//! Prints one table, and writes `target/bench/crdt.json` in the shape of the other benches. `cargo bench -p pointsman-crdt`.
+//! Prints one table, quickly: `cargo bench -p pointsman-crdt`. `make bench-crdt` measures beside other libraries.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
 
-use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -16,7 +15,6 @@ struct Row {
     metric: &'static str,
     value: f64,
     unit: &'static str,
-    better: &'static str,
 }
 
 fn replica(slot: u16) -> Replica {
@@ -67,31 +65,26 @@ fn flips(rows: &mut Vec<Row>, names: [&'static str; 5], make: impl Fn(u64) -> Op
         metric: merges,
         value: FLIPS as f64 / merging,
         unit: "1/s",
-        better: "higher",
     });
     rows.push(Row {
         metric: flips,
         value: FLIPS as f64 / whole,
         unit: "1/s",
-        better: "higher",
     });
     rows.push(Row {
         metric: delta,
         value: bytes as f64 / FLIPS as f64,
         unit: "B",
-        better: "lower",
     });
     rows.push(Row {
         metric: state,
         value: origin.encode().len() as f64,
         unit: "B",
-        better: "lower",
     });
     rows.push(Row {
         metric: full,
         value: join * 1e6,
         unit: "µs",
-        better: "lower",
     });
 }
 
@@ -136,25 +129,21 @@ fn text(rows: &mut Vec<Row>) {
         metric: "text local edits",
         value: OPERATIONS as f64 / typing,
         unit: "1/s",
-        better: "higher",
     });
     rows.push(Row {
         metric: "text remote edits",
         value: OPERATIONS as f64 / applying,
         unit: "1/s",
-        better: "higher",
     });
     rows.push(Row {
         metric: "text bytes, 100,000 edits",
         value: bytes.len() as f64,
         unit: "B",
-        better: "lower",
     });
     rows.push(Row {
         metric: "text load",
         value: loading * 1e3,
         unit: "ms",
-        better: "lower",
     });
 }
 
@@ -180,7 +169,6 @@ fn removals(rows: &mut Vec<Row>) {
         metric: "or-set removal of 10,000",
         value: each * 1e6,
         unit: "µs",
-        better: "lower",
     });
 }
 
@@ -206,18 +194,7 @@ fn main() {
     });
     text(&mut rows);
     removals(&mut rows);
-    let mut json = String::new();
     for row in &rows {
         println!("{:<32} {:>14.1} {}", row.metric, row.value, row.unit);
-        let comma = if json.is_empty() { "" } else { ",\n" };
-        write!(
-            json,
-            "{comma}{{\"bench\":\"crdt\",\"subject\":\"pointsman\",\"metric\":\"{}\",\"value\":{},\"unit\":\"{}\",\"better\":\"{}\"}}",
-            row.metric, row.value, row.unit, row.better
-        )
-        .unwrap();
     }
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bench");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("crdt.json"), format!("[{json}]\n")).unwrap();
 }

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::clock::Clock;
 use crate::context::{Context, Interval};
 use crate::dot::Replica;
+use crate::engine::ReceiveError;
 use crate::error::{LimitError, OperationError};
 use crate::map::{Map, MapEffect, MapOperation};
 use crate::node::{Node, Operation};
@@ -208,7 +210,7 @@ impl Document {
         self.state.update(replica, operation)
     }
 
-    /// Joins a state or delta, and says what that changed. Takes time by the delta, not the document, unless the delta
+    /// Joins a state or delta that was looked at before, and says what that changed; `receive` is for others. Takes time by the delta, not the document, unless the delta
     /// removes elements or keys without naming their place.
     ///
     /// # Errors
@@ -233,6 +235,28 @@ impl Document {
         }
         self.state.join(&news)?;
         Ok(Joined { news, changed })
+    }
+
+    /// Joins what came from elsewhere, unless a stamp in it is further ahead of `now_ms` than clocks may differ: such a value
+    /// would win for as long.
+    ///
+    /// # Errors
+    /// When a clock is ahead (the same may be received later), or a bound was reached. The document is unchanged.
+    pub fn receive(
+        &mut self,
+        delta: &State<Map>,
+        clock: &mut Clock,
+        now_ms: u64,
+    ) -> Result<Joined, ReceiveError> {
+        let newest = delta.newest_stamp();
+        if let Some(stamp) = newest {
+            clock.check(stamp, now_ms)?;
+        }
+        let joined = self.join(delta)?;
+        if let Some(stamp) = newest {
+            clock.recover(stamp);
+        }
+        Ok(joined)
     }
 
     /// Dots of a delta that are neither known here nor of its writer. Whoever takes deltas from writers that are not

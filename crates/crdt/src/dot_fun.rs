@@ -9,6 +9,9 @@ use crate::dot::Dot;
 use crate::error::DecodeError;
 use crate::store::{Join, cover};
 
+/// So many entries are put in one by one.
+const FEW: usize = 8;
+
 /// What hangs on a dot. It never changes; `Ord` decides when a faulty peer says otherwise.
 pub trait Payload: Clone + Debug + Ord {
     /// Carried in the dot reference.
@@ -133,10 +136,14 @@ impl<T: Payload> DotFun<T> {
             None => !join.theirs.contains(*dot),
         });
         join.dropped += (before - self.entries.len()) as u128;
-        for (dot, payload) in &theirs.entries {
-            if !join.mine.contains(*dot) {
+        let new = |entry: &&(Dot, T)| !join.mine.contains(entry.0);
+        if theirs.entries.len() <= FEW {
+            for (dot, payload) in theirs.entries.iter().filter(new) {
                 self.put(*dot, payload.clone());
             }
+        } else {
+            self.entries.extend(theirs.entries.iter().filter(new).cloned());
+            self.entries.sort_by_key(|entry| entry.0);
         }
     }
 

@@ -122,6 +122,10 @@ impl<'a> At<'a> {
         }
     }
 
+    pub(crate) fn is_root(&self) -> bool {
+        self.parent.is_none()
+    }
+
     pub(crate) fn name(&'a self, name: &'a str) -> At<'a> {
         At {
             parent: Some(self),

@@ -17,6 +17,8 @@ mod list;
 mod order;
 mod pieces;
 mod run;
+#[cfg(test)]
+mod specification;
 
 use list::RunList;
 pub use run::Place;

@@ -280,9 +280,9 @@ impl<S: Store> State<S> {
             }
         }
         // Nor is a deletion something that lives.
-        let live: Context = dots.into_iter().collect();
         self.store.deletions(&mut |by| {
-            if live.contains(by) {
+            let index = dots.partition_point(|dots| (dots.slot, dots.last) < (by.slot, by.counter));
+            if dots.get(index).is_some_and(|dots| dots.contains(by)) {
                 twice = Some(by);
             }
         });

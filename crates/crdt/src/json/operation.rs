@@ -74,18 +74,20 @@ fn verb<'a>(
         let names: Vec<String> = verbs.iter().map(|(name, _)| format!("`{name}`")).collect();
         names.join(" or ")
     };
+    // The document's name for the field is beside the verb, but only there.
+    let is_field = |name: &str| name == "field" && at.is_root();
     let found = verbs
         .iter()
         .find_map(|(name, beside)| Some((*name, *beside, object.get(*name)?)));
     let Some((name, beside, content)) = found else {
         // A name that is there says more than one that is not.
-        return Err(match object.keys().find(|name| *name != "field") {
+        return Err(match object.keys().find(|name| !is_field(name)) {
             Some(name) => at.name(name).unexpected(names()),
             None => at.missing(names()),
         });
     };
     for other in object.keys() {
-        if other != name && other != "field" && !beside.contains(&other.as_str()) {
+        if other != name && !is_field(other) && !beside.contains(&other.as_str()) {
             let mut allowed = format!("`{name}`");
             beside
                 .iter()

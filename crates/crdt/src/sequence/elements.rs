@@ -1,6 +1,6 @@
 //! Node by node, and building the order anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::run::{Content, Place, Run};
 use super::{Element, Sequence, Slot};
@@ -64,53 +64,92 @@ impl<T: Element> Sequence<T> {
     pub(super) fn from_runs(runs: Vec<Run<T>>) -> Self {
         let mut sorted = runs;
         sorted.sort_by_key(|run| run.first);
-        let mut waiting: BTreeMap<Dot, Run<T>> =
-            merge(sorted).into_iter().map(|run| (run.first, run)).collect();
-        let owner = |dot: Dot, waiting: &BTreeMap<Dot, Run<T>>| {
-            let (first, run) = waiting.range(..=dot).next_back()?;
-            run.interval().contains(dot).then_some(*first)
-        };
-        let mut needs: BTreeMap<Dot, BTreeSet<Dot>> = BTreeMap::new();
-        let mut needed_by: BTreeMap<Dot, Vec<Dot>> = BTreeMap::new();
-        let mut ready = Vec::new();
-        for (first, run) in &waiting {
-            let refers = run.place.map(|place| [place.parent, place.right_origin]);
-            let targets = refers
-                .into_iter()
-                .flatten()
-                .flatten()
-                .filter_map(|dot| owner(dot, &waiting));
-            let targets: BTreeSet<Dot> = targets.filter(|target| target != first).collect();
-            for target in &targets {
-                needed_by.entry(*target).or_default().push(*first);
-            }
-            if targets.is_empty() {
-                ready.push(*first);
-            } else {
-                needs.insert(*first, targets);
-            }
-        }
         let mut built = Self::default();
-        // Only a faulty peer's cycle leaves runs that wait for each other; they go in by dot.
-        while let Some(first) = ready.pop().or_else(|| waiting.keys().next().copied()) {
-            let Some(run) = waiting.remove(&first) else {
-                continue;
-            };
+        let mut waiting = Waiting::new(merge(sorted));
+        while let Some(run) = waiting.next() {
             built.place_run(run);
-            for next in needed_by.remove(&first).unwrap_or_default() {
-                if let Some(left) = needs.get_mut(&next) {
-                    left.remove(&first);
-                    if left.is_empty() {
-                        ready.push(next);
-                    }
-                }
-            }
         }
         // One of a cycle is not where its place says: it counts too, so whatever comes next is built anew as well.
         let unsettled =
             |slot: &&Slot<T>| built.is_dangling(&slot.run) || slot.run.place != Some(slot.effective);
         built.dangling = built.slots.values().filter(unsettled).count();
         built
+    }
+}
+
+/// Runs by dot, given out after those that they refer to.
+struct Waiting<T> {
+    runs: Vec<Option<Run<T>>>,
+    /// How many of those that a run refers to are still here.
+    needs: Vec<u8>,
+    needed_by: Vec<Vec<usize>>,
+    ready: Vec<usize>,
+    /// All before it were given out.
+    first: usize,
+}
+
+impl<T: Element> Waiting<T> {
+    fn new(runs: Vec<Run<T>>) -> Self {
+        let mut needs = vec![0; runs.len()];
+        let mut needed_by = vec![Vec::new(); runs.len()];
+        let mut ready = Vec::new();
+        let owner = |dot: Dot| {
+            let index = runs.partition_point(|run| run.first <= dot).checked_sub(1)?;
+            runs.get(index)?.interval().contains(dot).then_some(index)
+        };
+        for (index, (run, needs)) in runs.iter().zip(&mut needs).enumerate() {
+            let refers = run.place.map(|place| [place.parent, place.right_origin]);
+            let targets = refers.unwrap_or_default().map(|dot| dot.and_then(owner));
+            let [parent, origin] = targets.map(|target| target.filter(|target| *target != index));
+            for target in [parent, origin.filter(|_| origin != parent)]
+                .into_iter()
+                .flatten()
+            {
+                *needs += 1;
+                if let Some(list) = needed_by.get_mut(target) {
+                    list.push(index);
+                }
+            }
+            if *needs == 0 {
+                ready.push(index);
+            }
+        }
+        // Ascending: siblings mostly ascend, and are appended then.
+        ready.reverse();
+        Self {
+            runs: runs.into_iter().map(Some).collect(),
+            needs,
+            needed_by,
+            ready,
+            first: 0,
+        }
+    }
+
+    fn next(&mut self) -> Option<Run<T>> {
+        loop {
+            // Only a faulty peer's cycle leaves runs that wait for each other; they go in by dot.
+            let index = self.ready.pop().unwrap_or(self.first);
+            if index == self.first {
+                self.first += 1;
+            }
+            let Some(run) = self.runs.get_mut(index)?.take() else {
+                continue;
+            };
+            for next in self
+                .needed_by
+                .get_mut(index)
+                .map(std::mem::take)
+                .unwrap_or_default()
+            {
+                if let Some(needs) = self.needs.get_mut(next) {
+                    *needs = needs.saturating_sub(1);
+                    if *needs == 0 {
+                        self.ready.push(next);
+                    }
+                }
+            }
+            return Some(run);
+        }
     }
 }
 

@@ -62,8 +62,30 @@ impl<T: Element> Sequence<T> {
         self.slots.get(&first).map(|slot| &slot.effective)
     }
 
+    /// Appends a run to the one that it goes on, if it is the only right child there: typing. Gives it back otherwise.
+    fn append_run(&mut self, run: Run<T>) -> Option<Run<T>> {
+        let Some(parent) = run.place.and_then(|place| place.parent) else {
+            return Some(run);
+        };
+        let found = self.slots.range_mut(..=parent).next_back();
+        let Some(slot) = found.map(|(_, slot)| slot).filter(|slot| slot.run.can_join(&run)) else {
+            return Some(run);
+        };
+        if self.rights.contains_key(&Some(parent)) {
+            return Some(run);
+        }
+        let Some(at) = self.list.find(slot.chunk, slot.run.first) else {
+            return Some(run);
+        };
+        self.nodes += run.len();
+        slot.run.append(run);
+        self.list.set_visible(at, slot.run.visible());
+        None
+    }
+
     /// Puts a run at its place. Its parent and right origin are here, or it hangs on the root.
     pub(super) fn place_run(&mut self, run: Run<T>) {
+        let Some(run) = self.append_run(run) else { return };
         if self.is_dangling(&run) {
             self.dangling += 1;
         }

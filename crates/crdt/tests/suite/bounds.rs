@@ -1,8 +1,8 @@
 //! Bounds: what is too large or too deep is refused, by whoever meets it first, as a whole.
 
 use pointsman_crdt::{
-    DecodeError, Document, Edge, GraphOperation, Map, MapOperation, Operation, Schema, SequenceOperation,
-    SetOperation, Stamp, State, Value,
+    Clock, DecodeError, Document, Edge, GraphOperation, Map, MapOperation, Operation, Schema,
+    SequenceOperation, SetOperation, Stamp, State, Value,
 };
 
 use crate::laws::replica;
@@ -230,4 +230,18 @@ fn foreign_dots_are_told() {
             .is_err(),
         "what happens to who does not look"
     );
+}
+
+/// A stamp that is far ahead does not get in, and costs the clock nothing.
+#[test]
+fn documents_refuse_stamps_that_are_ahead() {
+    let schema = Schema::new([("title", "lww-register")]).unwrap();
+    let (mut document, mut other) = (Document::new(schema.clone()), Document::new(schema));
+    let write = Operation::LwwRegister((Stamp::at(301_000), 1.into()));
+    let delta = other.update(replica(1), "title", write).unwrap().unwrap();
+    let mut clock = Clock::new(500);
+    assert!(document.receive(&delta, &mut clock, 1_000).is_err());
+    assert!(document.state().is_bottom() && clock.tick(1_000) < Stamp::at(1_001));
+    document.receive(&delta, &mut clock, 300_600).unwrap();
+    assert!(clock.tick(300_600) > Stamp::at(301_000));
 }

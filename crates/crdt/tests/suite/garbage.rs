@@ -335,11 +335,11 @@ fn nobody_carries_on_what_another_still_counts() {
 }
 
 fn flip(state: &mut State<Map>, by: Replica, register: u64, flip: u64) {
-    let name = format!("r{:03}", register);
+    let name = format!("r{register:03}");
     let operation = if register.is_multiple_of(2) {
-        Operation::DisableWinsFlag(flip % 3 == 0)
+        Operation::DisableWinsFlag(flip.is_multiple_of(3))
     } else {
-        Operation::LwwRegister((Stamp::at(1_700_000_000_000 + flip), (flip % 3 == 0).into()))
+        Operation::LwwRegister((Stamp::at(1_700_000_000_000 + flip), flip.is_multiple_of(3).into()))
     };
     let operation = MapOperation::Update {
         name: name.as_str().into(),

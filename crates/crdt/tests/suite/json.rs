@@ -113,6 +113,11 @@ const SCRIPT: &[(usize, &str)] = &[
     (0, r#"{"field":"title","assign":1,"stamp":5}"#),
     (0, r#"{"field":"likes","reset":false}"#),
     (0, r#"[1]"#),
+    (
+        0,
+        r#"{"field":"profile","update":"x","type":"or-set","operation":{"field":"x","add":1}}"#,
+    ),
+    (0, r#"{"field":"acl","vertex":{"field":"a","add":"a"}}"#),
 ];
 
 struct Player {
