@@ -148,6 +148,7 @@ impl Client {
             moving: None,
             next_id: 1,
             seen: 0,
+            points: BTreeMap::new(),
             waiting: BTreeMap::new(),
             asked,
             tell,
@@ -189,6 +190,8 @@ struct Session {
     moving: Option<BoxFuture<'static, (Link, Greeting)>>,
     next_id: i64,
     seen: u64,
+    /// Up to where events of each slot were heard: none is told twice, and none is missed by a move.
+    points: BTreeMap<u16, u64>,
     waiting: BTreeMap<i64, Call>,
     asked: mpsc::Receiver<Call>,
     tell: mpsc::Sender<Observed>,
@@ -248,6 +251,8 @@ impl Session {
             options: self.options.clone(),
             token: self.token.clone(),
             moving: next.is_some(),
+            // The first time there is nothing to take up.
+            points: self.token.as_ref().map(|_| write_points(&self.points)),
             revision: next
                 .filter(|next| !next.is_empty())
                 .or_else(|| self.revision.clone()),
@@ -261,6 +266,9 @@ impl Session {
         self.token = Some(greeting.token.clone());
         self.revision = Some(greeting.revision.clone());
         self.seen = 0;
+        if self.points.is_empty() {
+            self.points = read_points(&greeting.points);
+        }
         self.observe(Observed::Connected { greeting, moved }).await;
     }
 
@@ -338,10 +346,18 @@ impl Session {
             Packet::Event {
                 sequence,
                 name,
+                origin,
                 payload,
                 ..
             } => {
                 self.seen = sequence;
+                if let Some(origin) = origin {
+                    let heard = self.points.entry(origin.slot).or_default();
+                    if origin.position <= *heard {
+                        return None;
+                    }
+                    *heard = origin.position;
+                }
                 let payload = serde_json::from_slice(&payload).unwrap_or(Value::Null);
                 self.observe(Observed::Event { name, payload }).await;
             }
@@ -379,6 +395,26 @@ async fn made(moving: &mut Option<BoxFuture<'static, (Link, Greeting)>>) -> (Lin
         Some(dial) => dial.await,
         None => std::future::pending().await,
     }
+}
+
+fn read_points(text: &str) -> BTreeMap<u16, u64> {
+    let points = text.split(',').filter_map(|point| {
+        let (slot, position) = point.split_once('.')?;
+        Some((slot.parse().ok()?, position.parse().ok()?))
+    });
+    points.collect()
+}
+
+fn write_points(points: &BTreeMap<u16, u64>) -> String {
+    let points: Vec<String> = points
+        .iter()
+        .map(|(slot, position)| format!("{slot}.{position}"))
+        .collect();
+    if points.is_empty() {
+        // Nothing was heard of any slot, which is something else than not to know.
+        return "0.0".to_owned();
+    }
+    points.join(",")
 }
 
 fn result(status: u64, payload: &Bytes) -> Result<Value, CallError> {

@@ -11,6 +11,10 @@
 mod authentication;
 #[path = "loopback/control.rs"]
 mod control;
+#[path = "loopback/documents.rs"]
+mod documents;
+#[path = "loopback/events.rs"]
+mod events;
 #[path = "loopback/harness.rs"]
 mod harness;
 #[path = "loopback/http.rs"]

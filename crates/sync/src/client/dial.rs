@@ -45,6 +45,8 @@ pub(super) struct Dial {
     pub(super) options: Options,
     pub(super) token: Option<String>,
     pub(super) revision: Option<String>,
+    /// Up to where events were heard.
+    pub(super) points: Option<String>,
     /// Asked to move, so there is a socket still.
     pub(super) moving: bool,
     pub(super) backoff: Backoff,
@@ -64,7 +66,14 @@ impl Dial {
         let mut failed = 0_u32;
         loop {
             let revision = self.revision.as_deref().filter(|_| self.insists(failed));
-            match connect(&self.options, self.token.as_deref(), revision).await {
+            match connect(
+                &self.options,
+                self.token.as_deref(),
+                revision,
+                self.points.as_deref(),
+            )
+            .await
+            {
                 Ok(made) => return made,
                 // Nobody has to look.
                 Err(error) => drop(self.tell.send(Observed::Failed(error)).await),
@@ -88,6 +97,7 @@ mod tests {
                 ask_within: FIRST,
             },
             token: None,
+            points: None,
             revision: None,
             moving,
             backoff: Backoff::default(),

@@ -32,6 +32,9 @@ pub struct Greeting {
     pub writer: String,
     /// True when a token was shown.
     pub resumed: bool,
+    /// Up to where events were heard when the session began, `slot.position,…`.
+    #[serde(default)]
+    pub points: String,
 }
 
 /// Why a socket could not be made.
@@ -107,17 +110,22 @@ fn fits_url(value: &str) -> bool {
     !value.is_empty()
         && value
             .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte))
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.~,".contains(&byte))
 }
 
 pub(super) async fn connect(
     options: &Options,
     token: Option<&str>,
     revision: Option<&str>,
+    points: Option<&str>,
 ) -> Result<(Link, Greeting), ConnectError> {
     let address = address(options)?;
     let mut url = options.url.clone();
-    for (name, value) in [("token", token), ("pointsman-revision", revision)] {
+    for (name, value) in [
+        ("token", token),
+        ("pointsman-revision", revision),
+        ("points", points),
+    ] {
         if let Some(value) = value.filter(|value| fits_url(value)) {
             url.push(if url.contains('?') { '&' } else { '?' });
             url.push_str(&format!("{name}={value}"));

@@ -120,7 +120,7 @@ impl Hub {
 
     pub(super) fn with(options: Options, service: super::service::Service, store: Arc<dyn Store>) -> Self {
         let replica = rand::random::<u64>() >> 1;
-        let peers = Peers::new(replica);
+        let peers = Peers::new(replica, service.events.clone());
         let documents = Documents::new(options.spaces.clone(), store, Arc::clone(&peers));
         Self {
             service,
@@ -257,11 +257,6 @@ impl Hub {
         *standing = Standing { order, until: None };
         drop(standing);
         self.changed.notify_waiters();
-    }
-
-    /// Another replica tells of an event. None is known to this build.
-    pub(super) fn peer_event(&self, name: &str, _payload: &[u8]) {
-        tracing::debug!(name, "an event of a peer is not known here");
     }
 
     // === life ===

@@ -23,6 +23,7 @@ use pointsman_wire::Packet;
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::hub::lock;
+use super::units::Events;
 pub(super) use discovery::run;
 pub(super) use link::accept;
 use link::{Link, Waits};
@@ -73,6 +74,8 @@ pub struct Peers {
     around: watch::Sender<Option<Around>>,
     links_made: AtomicU64,
     handler: OnceLock<Handler>,
+    /// What replicas tell each other beside documents.
+    events: Events,
     /// Shared by all members; signs tokens.
     key: OnceLock<[u8; 32]>,
     /// Members or connections have changed.
@@ -97,7 +100,7 @@ struct State {
 }
 
 impl Peers {
-    pub(super) fn new(process: u64) -> Arc<Self> {
+    pub(super) fn new(process: u64, events: Events) -> Arc<Self> {
         let patience = Patience {
             absent_ms: ABSENT_MS,
             gone_ms: GONE_MS,
@@ -112,6 +115,7 @@ impl Peers {
             around: watch::Sender::new(None),
             links_made: AtomicU64::new(1),
             handler: OnceLock::new(),
+            events,
             key: OnceLock::new(),
             changed: Notify::new(),
             twice: Notify::new(),
@@ -185,17 +189,17 @@ impl Peers {
         }
     }
 
-    /// Tells every member of an event.
-    pub fn broadcast(&self, name: &str, payload: &Bytes) {
+    /// Tells every replica that was caught up.
+    pub(super) fn tell(&self, packet: &Packet) {
         let links: Vec<Arc<Link>> = lock(&self.state).links.values().cloned().collect();
-        for link in links {
-            link.send(&Packet::Event {
-                sequence: 1,
-                name: name.to_owned(),
-                origin: None,
-                payload: payload.clone(),
-            });
+        for link in links.iter().filter(|link| link.is_caught_up()) {
+            link.send(packet);
         }
+    }
+
+    /// What this replica tells of itself.
+    fn hello(&self, members: &Members) -> Packet {
+        hello::packet(&members.hello(), &self.events.points())
     }
 
     // === members ===
@@ -247,7 +251,7 @@ impl Peers {
         let before = state.links.insert(hello.process, Arc::clone(link));
         if before.is_none_or(|before| before.number != link.number) && !link.dialled {
             // The one that dialled waits for this before it says anything.
-            link.send(&hello::packet(&state.members.hello()));
+            link.send(&self.hello(&state.members));
         }
         self.publish(&state);
         true
@@ -285,7 +289,7 @@ impl Peers {
     fn announce(&self, change: impl FnOnce(&mut Members)) {
         let mut state = lock(&self.state);
         change(&mut state.members);
-        let hello = hello::packet(&state.members.hello());
+        let hello = self.hello(&state.members);
         for link in state.links.values() {
             link.send(&hello);
         }

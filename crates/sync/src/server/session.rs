@@ -33,7 +33,7 @@ use super::documents::DocumentEvent;
 use super::handshake::Socket;
 use super::hub::{Hub, Told, lock};
 use super::streams::{Happened, Table};
-use super::units::Published;
+use super::units::{Points, Published, events};
 use calls::{Finished, Job};
 pub(super) use connection::{Ask, Connection, Who};
 use documents::Exchange;
@@ -86,6 +86,8 @@ struct Session {
     codec: Codec,
     connection: Arc<Connection>,
     resumed: bool,
+    /// Up to where the client has heard events, when it says so.
+    points: Option<Points>,
     last_call: i64,
     sequence: u64,
     events: broadcast::Receiver<Arc<Published>>,
@@ -110,13 +112,14 @@ pub(super) type Leftover = BoxFuture<'static, ()>;
 impl Session {
     fn new(socket: Socket, codec: Codec, connection: Arc<Connection>, hub: Arc<Hub>) -> Self {
         let now = Instant::now();
-        let events = hub.service.events.subscribe();
+        let events = hub.service.events.resume(None).events;
         let mut session = Self {
             hub,
             socket,
             codec,
             connection,
             resumed: false,
+            points: None,
             last_call: 0,
             sequence: 0,
             events,
@@ -189,12 +192,26 @@ impl Session {
             return Ok(());
         }
         let who = self.connection.who();
+        let resumed = self.hub.service.events.resume(self.points.take().as_ref());
+        self.events = resumed.events;
+        let points = events::write(&resumed.points);
         let greeting = json!({
             "revision": self.hub.options.revision, "replica": self.hub.replica.to_string(),
             "token": who.token, "writer": who.key.writer(), "resumed": self.resumed, "lastCall": self.last_call,
+            "points": points,
         });
         self.event("session/greeting", Bytes::from(greeting.to_string()))
-            .await
+            .await?;
+        if self.stranger.is_some() {
+            return Ok(());
+        }
+        if resumed.missed {
+            self.event("session/missed", Bytes::from_static(b"{}")).await?;
+        }
+        for event in resumed.backlog {
+            self.publish(Ok(event)).await?;
+        }
+        Ok(())
     }
 
     async fn serve(&mut self, told: &mut mpsc::Receiver<Told>) -> End {

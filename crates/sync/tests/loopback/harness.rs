@@ -167,9 +167,17 @@ pub async fn order(server: &Server, keep: Value, to: &str) {
 pub type Raw = WebSocketStream<TcpStream>;
 
 pub async fn raw(server: &Server) -> Raw {
-    dial(server, "/", &[("sec-websocket-protocol", "pointsman.v1")])
-        .await
-        .unwrap()
+    raw_with(server, "/").await
+}
+
+/// With a path, and perhaps parameters.
+pub async fn raw_with(server: &Server, path: &str) -> Raw {
+    let mut request = format!("ws://a{path}").into_client_request().unwrap();
+    request
+        .headers_mut()
+        .insert("sec-websocket-protocol", "pointsman.v1".parse().unwrap());
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    tokio_tungstenite::client_async(request, stream).await.unwrap().0
 }
 
 /// A socket, or the status of the refusal.

@@ -6,6 +6,8 @@ use pointsman_replication::members::Hello;
 use pointsman_wire::Packet;
 use serde::{Deserialize, Serialize};
 
+use crate::server::units::{Points, events};
+
 pub(super) const HELLO: &str = "peer/hello";
 pub(super) const BYE: &str = "peer/bye";
 
@@ -24,6 +26,9 @@ struct Form {
     gone: Vec<Pair>,
     #[serde(default)]
     highest: Vec<Pair>,
+    /// Up to where it has heard events.
+    #[serde(default)]
+    points: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -43,13 +48,14 @@ fn replicas(pairs: &[Pair]) -> Vec<Replica> {
         .collect()
 }
 
-pub(super) fn packet(hello: &Hello) -> Packet {
+pub(super) fn packet(hello: &Hello, points: &Points) -> Packet {
     let form = Form {
         process: hello.process.to_string(),
         replica: hello.replica.map(pair),
         draining: hello.draining,
         gone: hello.gone.iter().copied().map(pair).collect(),
         highest: hello.highest.iter().copied().map(pair).collect(),
+        points: events::write(points),
     };
     Packet::Event {
         sequence: 1,
@@ -59,15 +65,17 @@ pub(super) fn packet(hello: &Hello) -> Packet {
     }
 }
 
-pub(super) fn parse(payload: &[u8]) -> Option<Hello> {
+pub(super) fn parse(payload: &[u8]) -> Option<(Hello, Points)> {
     let form: Form = serde_json::from_slice(payload).ok()?;
-    Some(Hello {
+    let points = events::parse(&form.points);
+    let hello = Hello {
         process: form.process.parse().ok()?,
         replica: form.replica.and_then(|(slot, number)| Replica::new(slot, number)),
         draining: form.draining,
         gone: replicas(&form.gone),
         highest: replicas(&form.highest),
-    })
+    };
+    Some((hello, points))
 }
 
 /// The answer to a claim.
@@ -106,11 +114,12 @@ mod tests {
             gone: vec![replica(1, 2)],
             highest: vec![replica(3, 70)],
         };
-        let Packet::Event { payload, .. } = packet(&hello) else {
+        let points = Points::from([(3, 9)]);
+        let Packet::Event { payload, .. } = packet(&hello, &points) else {
             panic!("an event")
         };
-        assert_eq!(parse(&payload), Some(hello));
-        assert_eq!(parse(br#"{"process": "7", "more": 1}"#).unwrap().process, 7);
+        assert_eq!(parse(&payload), Some((hello, points)));
+        assert_eq!(parse(br#"{"process": "7", "more": 1}"#).unwrap().0.process, 7);
         assert_eq!(parse(br#"{"process": 7}"#), None);
         let key = std::array::from_fn(|index| index as u8 * 7);
         assert_eq!(granted(&grant(replica(3, 70), &key)), Some((replica(3, 70), key)));

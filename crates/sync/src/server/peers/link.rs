@@ -1,6 +1,7 @@
 //! One connection to another replica, from its first packet to its end.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ pub(super) struct Link {
     queue: mpsc::Sender<Bytes>,
     ended: CancellationToken,
     waits: Mutex<(i64, BTreeMap<i64, Waits>)>,
+    /// It has what it missed of the events that began here; what is new may go.
+    caught_up: AtomicBool,
 }
 
 impl Link {
@@ -66,6 +69,7 @@ impl Link {
             queue,
             ended,
             waits: Mutex::new((1, BTreeMap::new())),
+            caught_up: AtomicBool::new(false),
         };
         (Arc::new(link), queued)
     }
@@ -81,6 +85,14 @@ impl Link {
     pub(super) fn set_peer(&self, hello: &Hello) {
         let _ = self.process.set(hello.process);
         *lock(&self.replica) = hello.replica;
+    }
+
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.caught_up.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_caught_up(&self) {
+        self.caught_up.store(true, Ordering::Release);
     }
 
     pub(super) fn end(&self) {
@@ -152,22 +164,22 @@ where
     let (sink, mut stream) = socket.split();
     tokio::spawn(write(Arc::clone(&link), sink, queued));
     if dialled {
-        let hello = lock(&peers.state).members.hello();
-        link.send(&hello::packet(&hello));
+        let hello = peers.hello(&lock(&peers.state).members);
+        link.send(&hello);
     }
     let first = tokio::time::timeout(STEP_WITHIN, receive(&mut stream)).await;
     let hello = match first {
         Ok(Some(Packet::Event { name, payload, .. })) if name == hello::HELLO => hello::parse(&payload),
         _ => None,
     };
-    let Some(hello) = hello else {
+    let Some((hello, points)) = hello else {
         link.end();
         return None;
     };
     if hello.process == peers.process {
         if !dialled {
             // Answered, so that the other end of it knows as well.
-            link.send(&hello::packet(&hello));
+            link.send(&hello::packet(&hello, &points));
         }
         drop(trying);
         hold(&link, &mut stream).await;
@@ -176,8 +188,8 @@ where
     if !peers.heard(&link, &hello) {
         if !dialled {
             // So that the other end knows that it is connected already, and does not dial again and again.
-            let hello = lock(&peers.state).members.hello();
-            link.send(&hello::packet(&hello));
+            let hello = peers.hello(&lock(&peers.state).members);
+            link.send(&hello);
         }
         link.end();
         let other = lock(&peers.state).links.get(&hello.process).cloned();
@@ -185,6 +197,13 @@ where
     }
     drop(trying);
     hub.documents.look();
+    let events = &hub.service.events;
+    events.catch_up(
+        peers.me(),
+        &points,
+        |packet| link.send(packet),
+        || link.set_caught_up(),
+    );
     serve(hub, &link, &mut stream).await;
     link.end();
     peers.ended(&link);
@@ -225,9 +244,15 @@ where
 async fn take(hub: &Arc<Hub>, link: &Arc<Link>, packet: Packet) -> bool {
     match packet {
         Packet::Ping { .. } | Packet::Pong { .. } => {}
+        Packet::Event {
+            name,
+            payload,
+            origin: Some(origin),
+            ..
+        } => hub.service.events.heard(origin, name, payload),
         Packet::Event { name, payload, .. } => match name.as_str() {
             hello::HELLO => {
-                let Some(hello) = hello::parse(&payload) else {
+                let Some((hello, _)) = hello::parse(&payload) else {
                     return false;
                 };
                 if Some(hello.process) != link.process() || !hub.peers.heard(link, &hello) {
@@ -241,7 +266,7 @@ async fn take(hub: &Arc<Hub>, link: &Arc<Link>, packet: Packet) -> bool {
                 }
                 return false;
             }
-            _ => hub.peer_event(&name, &payload),
+            _ => tracing::debug!(name, "an event of a peer is not known here"),
         },
         Packet::Call { id, method, payload } => call(hub, link, id, method, payload),
         packet => {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures::SinkExt as _;
-use pointsman_wire::{Frame, Packet};
+use pointsman_wire::{Frame, Origin, Packet};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio_tungstenite::tungstenite::Message;
@@ -43,7 +43,10 @@ impl Session {
         match event {
             // Nobody hears anything before it is known who it is.
             Ok(_) if self.stranger.is_some() => Ok(()),
-            Ok(event) => self.event(&event.name, event.payload.clone()).await,
+            Ok(event) => {
+                let (name, payload) = (event.name.clone(), event.payload.clone());
+                self.tell(name, event.origin, payload).await
+            }
             Err(broadcast::error::RecvError::Lagged(count)) => {
                 self.hub
                     .service
@@ -59,11 +62,15 @@ impl Session {
     }
 
     pub(super) async fn event(&mut self, name: &str, payload: Bytes) -> Result<(), End> {
+        self.tell(name.to_owned(), None, payload).await
+    }
+
+    async fn tell(&mut self, name: String, origin: Option<Origin>, payload: Bytes) -> Result<(), End> {
         self.sequence = self.sequence.saturating_add(1);
         self.send(&Packet::Event {
             sequence: self.sequence,
-            name: name.to_owned(),
-            origin: None,
+            name,
+            origin,
             payload,
         })
         .await

@@ -13,6 +13,7 @@ use super::{Connection, Session, Who};
 use crate::server::authentication::{AuthenticationError, authenticate};
 use crate::server::handshake::{accept, asks_for_socket, bounds, offers};
 use crate::server::hub::Hub;
+use crate::server::units::events;
 
 const TOKEN_BYTES_MAX: usize = 64;
 
@@ -20,6 +21,7 @@ const TOKEN_BYTES_MAX: usize = 64;
 pub(in crate::server) struct Parameters {
     token: Option<String>,
     access_token: Option<String>,
+    points: Option<String>,
 }
 
 /// A handshake until it is greeted; counted as failed when it never is.
@@ -142,6 +144,7 @@ pub(in crate::server) async fn upgrade(
         Ok(known) => known,
         Err(error) => return refuse(&error),
     };
+    let points = parameters.points.as_deref().map(events::parse);
     let ended = hub.ended.clone();
     let dialect = codec.dialect();
     let protocol = dialect.map(|_| SUBPROTOCOL);
@@ -152,6 +155,7 @@ pub(in crate::server) async fn upgrade(
             let (connection, last_call) = Connection::new(&guard.hub, who, true);
             let mut session = Session::new(socket, codec, Arc::new(connection), Arc::clone(&guard.hub));
             (session.resumed, session.last_call) = (resumed, last_call);
+            session.points = points;
             leftover = session.run(&mut told, handshake).await;
         }
         drop(guard);

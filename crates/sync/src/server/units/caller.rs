@@ -43,10 +43,14 @@ impl Caller {
         self.connection.identity()
     }
 
-    /// Tells everybody who has a session on this replica.
+    /// Tells everybody who has a session, at any replica.
     pub fn publish(&self, name: &str, data: &Value) -> Result<(), Fault> {
         let payload = event(data)?;
-        self.hub.service.events.publish(name, payload);
+        let peers = &self.hub.peers;
+        self.hub
+            .service
+            .events
+            .publish(peers.me(), name, payload, |event| peers.tell(event));
         Ok(())
     }
 
