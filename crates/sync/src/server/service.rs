@@ -156,6 +156,7 @@ impl Service {
 
     /// As the options and the application say.
     pub(super) async fn new(options: &Options, application: Application) -> Result<Self, StartError> {
+        check(options)?;
         let mut service = Self::plain(&options.limits);
         let units = bundled().into_iter().chain(application.units);
         service.registry = Registry::new(units);
@@ -277,6 +278,21 @@ impl Service {
         let help = "Bytes of all files, unfinished ones included.";
         metric(text, revision, "files_bytes", "gauge", help, self.blobs.bytes());
     }
+}
+
+fn check(options: &Options) -> Result<(), StartError> {
+    let wrong = |field, fix| Err(StartError::Option { field, fix });
+    if options.limits.calls_waiting_max == 0 {
+        return wrong("calls-waiting-max", "give at least 1");
+    }
+    if options.limits.call_within.is_zero() {
+        return wrong("call-within-ms", "give at least 1");
+    }
+    let is_origin = |text: &String| text == "*" || text.contains("://") && !text.ends_with('/');
+    if !options.allow_origins.iter().all(is_origin) {
+        return wrong("allow-origin", "give an origin such as https://app.example, or *");
+    }
+    Ok(())
 }
 
 fn metric(text: &mut String, revision: &str, name: &str, kind: &str, help: &str, value: u64) {

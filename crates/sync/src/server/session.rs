@@ -29,6 +29,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
+use super::authentication::Identity;
 use super::documents::DocumentEvent;
 use super::handshake::Socket;
 use super::hub::{Hub, Told, lock};
@@ -102,6 +103,8 @@ struct Session {
     heard: Instant,
     asked_at: Instant,
     leaving: Option<Leaving>,
+    /// Whose rights its documents were opened with.
+    identity: Option<Arc<Identity>>,
     /// While somebody has to sign in and has not.
     stranger: Option<Stranger>,
 }
@@ -132,6 +135,7 @@ impl Session {
             heard: now,
             asked_at: now,
             leaving: None,
+            identity: None,
             stranger: None,
         };
         session.look_who();
@@ -322,9 +326,19 @@ impl Session {
         close(CloseCode::Policy, "sign in: auth/signin {token}")
     }
 
-    /// Tells whether somebody has to sign in.
+    /// Looks who it is now, and whether somebody has to sign in.
     fn look_who(&mut self) {
-        if !self.hub.options.authentication.required || self.connection.identity().is_some() {
+        let identity = self.connection.identity();
+        let same = match (&self.identity, &identity) {
+            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+            (None, None) => true,
+            _ => false,
+        };
+        if !same {
+            self.connection.documents.recheck(&self.hub, identity.as_deref());
+            self.identity = identity;
+        }
+        if !self.hub.options.authentication.required || self.identity.is_some() {
             self.stranger = None;
         } else if self.stranger.is_none() {
             let limits = &self.hub.options.limits;

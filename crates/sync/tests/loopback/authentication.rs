@@ -2,11 +2,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use pointsman_sync::server::{Options, Server};
+use pointsman_wire::Packet;
 use serde_json::{Value, json};
 
 use super::http::request;
-use crate::harness::{LIMIT, Place, ask_raw, closed, dial, greeted, metric, raw, server};
+use crate::harness::{LIMIT, Place, Raw, ask_raw, closed, dial, greeted, metric, next, raw, send, server};
 
 const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
 const BINARY: (&str, &str) = ("sec-websocket-protocol", "pointsman.v1");
@@ -30,7 +32,9 @@ fn in_an_hour() -> u64 {
 }
 
 fn ann() -> Value {
-    let documents = json!([{"prefix": "rooms/", "access": "write"}, {"prefix": "open/", "access": "read"}]);
+    let documents = json!([
+        {"prefix": "rooms/hers/", "access": "write"}, {"prefix": "rooms/open/", "access": "read"},
+    ]);
     json!({"sub": "ann", "exp": in_an_hour(), "documents": documents})
 }
 
@@ -192,8 +196,8 @@ async fn claims_say_which_documents_are_whose() {
         .unwrap();
     let mut nobody = raw(&server).await;
     for (id, (method, room, hers)) in (1..).zip([
-        ("counter/set", "rooms/a", 0),
-        ("counter/get", "rooms/a", 0),
+        ("counter/set", "hers/a", 0),
+        ("counter/get", "hers/a", 0),
         ("room/join", "open/a", 0),
         ("counter/set", "open/a", 403),
         ("counter/get", "other", 403),
@@ -254,4 +258,45 @@ async fn keys_that_cannot_be_used_stop_the_start() {
     assert!(error.contains("/no/such"), "{error}");
     let error = start(|options, _| options.authentication.required = true).await;
     assert!(error.starts_with("require-authentication"), "{error}");
+}
+
+#[tokio::test]
+async fn documents_stay_open_only_for_whom_they_were_opened() {
+    let place = Place::new();
+    let server = guarded(&place, |options| options.authentication.claimed_documents = true).await;
+    let bearer = format!("Bearer {}", token(&ann(), SECRET));
+    let signed = [BINARY, ("authorization", bearer.as_str())];
+    let mut socket = dial(&server, "/", &signed).await.unwrap();
+    greeted(&mut socket).await;
+    let name = json!({"name": "rooms/hers/a"});
+    let (status, opened) = ask_raw(&mut socket, 1, "document/open", &name).await;
+    assert_eq!(status, 0, "{opened}");
+    let digest = |id| Packet::Digest {
+        id,
+        document: opened["document"].as_u64().unwrap(),
+        payload: Bytes::new(),
+    };
+    send(&mut socket, &digest(2)).await;
+    assert_eq!(status_of(&mut socket, 2).await, 0);
+    // The same person with a new token goes on.
+    let again = json!({"token": token(&ann(), SECRET)});
+    assert_eq!(ask_raw(&mut socket, 3, "auth/signin", &again).await.0, 0);
+    send(&mut socket, &digest(4)).await;
+    assert_eq!(status_of(&mut socket, 4).await, 0);
+    let other = json!({"token": token(&json!({"sub": "bob", "exp": in_an_hour()}), SECRET)});
+    assert_eq!(ask_raw(&mut socket, 5, "auth/signin", &other).await.0, 0);
+    send(&mut socket, &digest(6)).await;
+    assert_eq!(status_of(&mut socket, 6).await, 404);
+    assert_eq!(ask_raw(&mut socket, 7, "document/open", &name).await.0, 403);
+}
+
+/// The status of the answer, whatever its payload is.
+async fn status_of(socket: &mut Raw, asked: i64) -> u64 {
+    loop {
+        if let Packet::Callback { id, status, .. } = next(socket).await
+            && id == asked
+        {
+            return status;
+        }
+    }
 }

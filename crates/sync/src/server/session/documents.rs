@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::outgoing::message;
 use super::{End, Session, WRITE_WITHIN};
+use crate::server::authentication::{Access, Identity};
 use crate::server::documents::{DocumentError, DocumentEvent, Filled, Subscriber};
 use crate::server::hub::{Hub, lock};
 use crate::server::units::Fault;
@@ -109,6 +110,23 @@ impl Documents {
     pub(in crate::server) fn close_all(&self, hub: &Hub) {
         for (_, closed) in std::mem::take(&mut *lock(&self.opened)) {
             hub.documents.unsubscribe(&closed.name, closed.subscriber);
+        }
+    }
+
+    /// Looks again at who may do what, after the session has become somebody else, or nobody.
+    pub(in crate::server) fn recheck(&self, hub: &Hub, identity: Option<&Identity>) {
+        let service = &hub.service;
+        let nobody = hub.options.authentication.required && identity.is_none();
+        let mut lost = Vec::new();
+        for (document, opened) in lock(&self.opened).iter_mut() {
+            let access = service.permissions.access(identity, &opened.name);
+            opened.writes = access >= Access::Write;
+            if nobody || access < Access::Read {
+                lost.push(*document);
+            }
+        }
+        for document in lost {
+            self.close(hub, document);
         }
     }
 

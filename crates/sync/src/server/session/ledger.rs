@@ -19,8 +19,9 @@ use crate::server::units::Fault;
 const ANSWERS_MAX: usize = 256;
 /// Bytes of them; of a larger one it is kept that there was one.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of all answers of all sessions.
+/// Bytes of all answers of all sessions; beyond, one session keeps little.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
+const SCARCE_BYTES_MAX: usize = 4 * 1024;
 /// A session whose socket has gone is remembered for so long.
 const KEPT_WITHIN: Duration = Duration::from_secs(300);
 /// Sessions without a socket that are remembered.
@@ -132,11 +133,15 @@ impl Drop for Permit {
     }
 }
 
+/// What an answer takes beside its own bytes.
+const RECORD_BYTES: usize = 128;
+
 fn size(outcome: &Outcome) -> usize {
-    match outcome {
+    let bytes = match outcome {
         Ok(value) => value.to_string().len(),
         Err(fault) => fault.message.len(),
-    }
+    };
+    bytes.saturating_add(RECORD_BYTES)
 }
 
 impl Ledger {
@@ -223,7 +228,7 @@ impl Ledger {
     fn finish(&self, key: Key, id: i64, outcome: &Outcome) {
         let bytes = size(outcome);
         let (bytes, state) = if bytes > ANSWER_BYTES_MAX {
-            (0, State::Large)
+            (RECORD_BYTES, State::Large)
         } else {
             (bytes, State::Done(outcome.clone()))
         };
@@ -237,11 +242,17 @@ impl Ledger {
         record.state = state;
         record.bytes = bytes;
         entry.bytes += bytes;
-        let before = entry.bytes;
-        entry.shrink();
-        let freed = before - entry.bytes;
-        entries.bytes = (entries.bytes + bytes).saturating_sub(freed);
+        entries.bytes = entries.bytes.saturating_add(bytes);
         entries.sweep();
+        let most = if entries.bytes > BYTES_MAX {
+            SCARCE_BYTES_MAX
+        } else {
+            ANSWER_BYTES_MAX
+        };
+        if let Some(entry) = entries.sessions.get_mut(&key) {
+            let freed = entry.shrink(most);
+            entries.bytes = entries.bytes.saturating_sub(freed);
+        }
     }
 }
 
@@ -253,9 +264,10 @@ fn forgotten() -> Fault {
 }
 
 impl Entry {
-    /// Forgets the oldest answers beyond the bounds; a call that runs is kept, whatever its age.
-    fn shrink(&mut self) {
-        while self.calls.len() > ANSWERS_MAX || self.bytes > ANSWER_BYTES_MAX {
+    /// Forgets the oldest answers beyond the bounds; a call that runs is kept, whatever its age. Gives the bytes freed.
+    fn shrink(&mut self, bytes_max: usize) -> usize {
+        let before = self.bytes;
+        while self.calls.len() > ANSWERS_MAX || self.bytes > bytes_max {
             let done = |(_, record): &(&i64, &Record)| !matches!(record.state, State::Running(_));
             let Some((id, bytes)) = self
                 .calls
@@ -263,12 +275,13 @@ impl Entry {
                 .find(done)
                 .map(|(id, record)| (*id, record.bytes))
             else {
-                return;
+                break;
             };
             self.calls.remove(&id);
             self.bytes = self.bytes.saturating_sub(bytes);
             self.forgotten = self.forgotten.max(id);
         }
+        before.saturating_sub(self.bytes)
     }
 }
 
@@ -360,6 +373,28 @@ mod tests {
         }
         assert_eq!(status(ledger.begin(key, 302, 0)), 410);
         assert!(lock(&ledger.entries).bytes <= ANSWER_BYTES_MAX);
+    }
+
+    #[tokio::test]
+    async fn all_sessions_together_keep_a_bounded_number_of_bytes() {
+        let ledger = Arc::<Ledger>::default();
+        let answer = "x".repeat(ANSWER_BYTES_MAX - 2 - RECORD_BYTES);
+        let sessions = BYTES_MAX / ANSWER_BYTES_MAX + 10;
+        for number in 0..sessions {
+            let key = Key::of(&number.to_string());
+            ledger.attach(key);
+            run(&ledger, key, 1).done(&Ok(json!(answer)));
+        }
+        assert!(lock(&ledger.entries).bytes <= BYTES_MAX);
+        assert_eq!(
+            status(ledger.begin(Key::of(&(sessions - 1).to_string()), 1, 0)),
+            410
+        );
+        // What is small is kept all the same.
+        let key = Key::of("small");
+        ledger.attach(key);
+        run(&ledger, key, 1).done(&Ok(json!(1)));
+        assert!(matches!(ledger.begin(key, 1, 0), Begun::Answer(Ok(_))));
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Arguments, Caller, Fault, Method, Unit};
 use crate::server::authentication::Access;
-use crate::server::documents::ROOM_BYTES_MAX;
+use crate::server::documents::{ROOM_BYTES_MAX, room_name};
 
 const ROOMS_PER_SESSION_MAX: usize = 256;
 
@@ -29,7 +29,7 @@ impl Unit for Room {
     ) -> BoxFuture<'a, Result<Value, Fault>> {
         Box::pin(async move {
             let room = arguments.text("room", ROOM_BYTES_MAX)?;
-            caller.needs(room, Access::Read)?;
+            caller.needs(&room_name(room), Access::Read)?;
             let joined = caller.follow(room, ROOMS_PER_SESSION_MAX).await?;
             let Some(value) = joined else {
                 let text = format!("room: at most {ROOMS_PER_SESSION_MAX} rooms a session");
@@ -76,14 +76,14 @@ async fn set(caller: &Caller, room: &str, count: Option<&Value>) -> Result<Value
         let text = "count: give a whole number, this writer's own total";
         return Err(Fault::new(400, text));
     };
-    caller.needs(room, Access::Write)?;
+    caller.needs(&room_name(room), Access::Write)?;
     let documents = &caller.hub.documents;
     documents.counter_set(room, &caller.writer(), count).await?;
     Ok(json!({"value": documents.counter_value(room).await?}))
 }
 
 async fn get(caller: &Caller, room: &str, entries: bool) -> Result<Value, Fault> {
-    caller.needs(room, Access::Read)?;
+    caller.needs(&room_name(room), Access::Read)?;
     let documents = &caller.hub.documents;
     let mut answer = json!({"value": documents.counter_value(room).await?});
     if entries && let Some(fields) = answer.as_object_mut() {
