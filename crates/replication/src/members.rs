@@ -2,9 +2,9 @@
 //!
 //! A process is a member once it has a *replica*: a slot and an incarnation that nobody else ever had. A member grants
 //! one to each process that asks. Two members that do not see each other must not grant the same: the incarnation that a
-//! member grants is its own slot modulo 64, so that could only happen to members whose slots are 64 apart. When nobody is
-//! a member yet, the process with the smallest number takes slot 0 with a number drawn by lot; two parts of a network
-//! that both begin from nothing draw the same once in 16,383 times, which is noticed when they meet.
+//! member grants is its own slot modulo 64, so that could only happen to members whose slots are a multiple of 64 apart.
+//! When nobody is a member yet, the process with the smallest number draws slot and incarnation by lot; two parts of a
+//! network that both begin from nothing draw the same once in 16 million times, which is noticed when they meet.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,9 @@ use super::view::{Member, View};
 const SLOTS_MAX: u16 = 4_096;
 /// Distance of two incarnations that one member grants for one slot.
 const GRANT_STRIDE: u32 = 64;
-/// The number that a first member draws is at most this.
-pub const LOT_MAX: u32 = 16_383;
+/// A first member draws one of so many slots, and a number up to this.
+const FIRST_SLOTS: u32 = 1_024;
+const FIRST_NUMBERS: u32 = 16_383;
 /// Replicas that are remembered as gone; the oldest are forgotten first, which costs an interval in some contexts.
 const GONE_MAX: usize = 1_024;
 const PEERS_MAX: usize = 1_024;
@@ -243,15 +244,22 @@ impl Members {
         Entry::First
     }
 
-    /// Becomes the first member. `lot`: drawn, 1 to `LOT_MAX`; `stored`: the replica that this process was before.
+    /// Becomes the first member, when it still may. `lot`: drawn; `stored`: the replica that this process was before.
     pub fn be_first(&mut self, lot: u32, stored: Option<Replica>) -> Option<Replica> {
+        // Somebody may have come between the look and this.
+        if self.entry(true) != Entry::First {
+            return None;
+        }
         let replica = match stored {
             Some(stored) => {
                 self.know(stored);
                 let known = self.highest.get(&stored.slot()).copied().unwrap_or_default();
                 Replica::new(stored.slot(), known.saturating_add(1))?
             }
-            None => Replica::new(0, lot.clamp(1, LOT_MAX))?,
+            None => {
+                let slot = u16::try_from(lot % FIRST_SLOTS).ok()?;
+                Replica::new(slot, 1 + lot / FIRST_SLOTS % FIRST_NUMBERS)?
+            }
         };
         self.become_member(replica);
         Some(replica)
@@ -338,7 +346,7 @@ mod tests {
             for index in 0..all.len() {
                 match all[index].entry(true) {
                     Entry::First => {
-                        all[index].be_first(77, None).unwrap();
+                        all[index].be_first(77 * FIRST_SLOTS, None).unwrap();
                     }
                     Entry::Ask(process) => {
                         let asks = all[index].process;

@@ -123,8 +123,8 @@ pub(super) async fn connect(
     let mut url = options.url.clone();
     for (name, value) in [
         ("token", token),
-        ("pointsman-revision", revision),
         ("points", points),
+        ("pointsman-revision", revision),
     ] {
         if let Some(value) = value.filter(|value| fits_url(value)) {
             url.push(if url.contains('?') { '&' } else { '?' });

@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use pointsman_crdt::Replica;
-use pointsman_replication::members::{Entry, Hello, LOT_MAX, Members, Patience, Twice};
+use pointsman_replication::members::{Entry, Hello, Members, Patience, Twice};
 use pointsman_replication::{Message, View};
 use pointsman_wire::Packet;
 use tokio::sync::{Notify, oneshot, watch};
@@ -131,6 +131,12 @@ impl Peers {
     #[must_use]
     pub fn me(&self) -> Option<Replica> {
         lock(&self.state).members.me()
+    }
+
+    /// Waits until this replica is a member.
+    pub(super) async fn is_member(&self) {
+        // An error says that everything ends.
+        let _ = self.around.subscribe().wait_for(Option::is_some).await;
     }
 
     /// Other members that are connected.
@@ -339,7 +345,7 @@ impl Peers {
             match entry {
                 Entry::Member(replica) => return replica,
                 Entry::First => {
-                    let lot = rand::random_range(1..=LOT_MAX);
+                    let lot = rand::random();
                     let _ = self.key.set(rand::random());
                     self.announce(|members| {
                         let _ = members.be_first(lot, stored);

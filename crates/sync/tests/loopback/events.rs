@@ -73,8 +73,9 @@ async fn a_session_that_moves_misses_and_repeats_nothing() {
         while count() < all {
             assert!(
                 tokio::time::Instant::now() < end,
-                "{} of {all} were heard",
-                count()
+                "{} of {all} were heard {:?}",
+                count(),
+                heard.lock().unwrap()
             );
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }

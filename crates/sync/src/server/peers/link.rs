@@ -16,6 +16,7 @@ use pointsman_replication::members::Hello;
 use pointsman_wire::Packet;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
@@ -328,7 +329,8 @@ async fn write<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut pings = tokio::time::interval(PING_EVERY);
+    // The first thing that is said is who one is.
+    let mut pings = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
     pings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let ping = Packet::Ping { seen: 0 }.encode().unwrap_or_default();
     loop {

@@ -1,6 +1,7 @@
 //! Who calls, and what can be done for him.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -29,6 +30,9 @@ impl std::fmt::Debug for Caller {
             .finish()
     }
 }
+
+/// How long a document waits for its replica to be a member.
+const MEMBER_WITHIN: Duration = Duration::from_secs(5);
 
 impl Caller {
     /// Name of the session as a writer in documents; everybody may read it.
@@ -100,6 +104,9 @@ impl Caller {
             ));
         }
         let schema = self.hub.documents.schema(name)?;
+        // A replica that has just started is a member in a moment.
+        let member = self.hub.peers.is_member();
+        let _ = tokio::time::timeout(MEMBER_WITHIN, member).await;
         let token = self.connection.who().token;
         let opened = &self.connection.documents;
         let Some(writer) = opened.writer(&self.hub, &token) else {
