@@ -8,6 +8,7 @@ mod handshake;
 mod http;
 mod hub;
 mod leases;
+mod numbers;
 pub mod peers;
 mod port;
 mod service;
@@ -228,7 +229,10 @@ impl Server {
             Some(path) => Arc::new(Directory::open(path)?),
             None => Arc::new(Memory::default()),
         };
+        let used = numbers::load(store.as_ref());
         let hub = Arc::new(Hub::with(options, service, store));
+        // Before anybody is told of this process.
+        hub.peers.know(used);
         let router = control::router();
         let upgrade = any(session::upgrade);
         let control_address = if let Some((listener, control_address)) = control {
@@ -247,6 +251,7 @@ impl Server {
             Box::pin(drain::run(Arc::clone(&hub))) as Pin<Box<dyn Future<Output = ()> + Send>>,
             Box::pin(peers::run(Arc::clone(&hub), all_tried)),
             Box::pin(join(Arc::clone(&hub), tried)),
+            Box::pin(numbers::run(Arc::clone(&hub))),
             Box::pin(tick(Arc::clone(&hub))),
         ] {
             let ended = hub.ended.clone();
@@ -371,6 +376,8 @@ async fn join(hub: Arc<Hub>, tried: watch::Receiver<bool>) {
         let (slot, incarnation) = text.split_once('/')?;
         pointsman_crdt::Replica::new(slot.parse().ok()?, incarnation.parse().ok()?)
     });
+    // The last one may have ended before it wrote down all numbers.
+    hub.peers.know(stored);
     let replica = hub.peers.enter(&tried, stored).await;
     // Before the first dot is made: whoever starts again from this directory goes on after it.
     let text = format!("{}/{}", replica.slot(), replica.incarnation());

@@ -68,6 +68,8 @@ impl DocumentCopy {
     /// The state has grown by `delta`: store it, tell users, and tell members that have not sent it.
     pub(super) fn changed(&mut self, delta: &Arc<State<Map>>, from: Option<Replica>) {
         self.stored.version += 1;
+        // An empty copy that nobody uses is closed, and there are things to do again.
+        self.closed = false;
         if self.holds() {
             if !self.stored.whole {
                 self.stored.deltas.push(Bytes::from(delta.encode()));

@@ -350,3 +350,24 @@ fn who_is_no_holder_passes_on_what_it_is_entrusted_with_and_answers_when_it_is_h
     );
     assert!(copy.is_closed());
 }
+
+/// A holder is asked for a document before there is one; then it is given it, and has to keep it and pass it on.
+#[test]
+fn a_copy_that_was_empty_and_closed_is_open_once_it_is_given_something() {
+    let settings = Settings {
+        copies: Copies::Placed(2),
+        ..settings(0)
+    };
+    let mut copy = DocumentCopy::open(settings, None, view(&[0, 1]), false);
+    copy.open_anyway();
+    copy.tick();
+    assert!(copy.is_closed());
+    let state = Arc::new(State::new().update(replica(1), &add("x")).unwrap().unwrap());
+    let message = Message::Delta {
+        id: 1,
+        state,
+        hold: true,
+    };
+    copy.receive(replica(1), message, 0);
+    assert!(!copy.is_closed());
+}

@@ -194,6 +194,7 @@ async fn metrics(State(hub): State<Arc<Hub>>) -> Response {
         );
         let _ = writeln!(text, "pointsman_sync_{name}{{revision=\"{revision}\"}} {value}");
     }
+    hub.documents.metrics(&mut text, &hub.options.revision);
     hub.service.metrics(&mut text, &hub.options.revision);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

@@ -3,9 +3,10 @@
 mod copy;
 mod counters;
 mod owner;
+mod standing;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 
 pub use self::counters::{ROOM_BYTES_MAX, room_name};
 use self::owner::{Ask, Owner};
+use self::standing::Standing;
 use super::hub::lock;
 use super::peers::{Around, Peers};
 use super::units::Fault;
@@ -122,8 +124,7 @@ pub struct Documents {
 struct Open {
     id: u64,
     actor: ActorRef<Ask>,
-    /// Nothing needs it any more.
-    idle: Arc<AtomicBool>,
+    standing: Arc<Standing>,
 }
 
 impl Documents {
@@ -262,8 +263,8 @@ impl Documents {
         let name: Arc<str> = name.into();
         let (documents, owned) = (Arc::downgrade(self), Arc::clone(&name));
         let settings = Settings::new("document", MAILBOX).supervision(Supervision::restart());
-        let idle = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&idle);
+        let standing = Arc::new(Standing::default());
+        let told = Arc::clone(&standing);
         let factory = move || Owner::new(documents.clone(), Arc::clone(&owned), id, Arc::clone(&told));
         let Ok((actor, _)) = spawn(Task, settings, factory) else {
             return Err(DocumentError::Busy);
@@ -274,7 +275,7 @@ impl Documents {
             Open {
                 id,
                 actor: kept,
-                idle,
+                standing,
             },
         );
         Ok(actor)
@@ -336,7 +337,7 @@ impl Documents {
 
     /// Waits until nothing is open that this replica alone has; for the end of a replica that drains.
     pub(super) async fn handed_over(&self) {
-        let idle = |open: &Open| open.idle.load(Ordering::Relaxed);
+        let idle = |open: &Open| open.standing.is_idle();
         while !lock(&self.open).values().all(idle) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -302,6 +302,24 @@ impl Peers {
         self.publish(&state);
     }
 
+    /// The largest number that is known of each slot, for who writes it down.
+    pub(super) fn known(&self) -> Vec<Replica> {
+        lock(&self.state).members.hello().highest
+    }
+
+    /// Takes note of numbers that were used before this process began.
+    pub(super) fn know(&self, used: impl IntoIterator<Item = Replica>) {
+        let mut state = lock(&self.state);
+        for replica in used {
+            state.members.know(replica);
+        }
+    }
+
+    /// Waits until members or connections have changed.
+    pub(super) async fn wait_for_change(&self) {
+        self.changed.notified().await;
+    }
+
     /// The largest number that is known of a slot; 0 when none is.
     pub(super) fn highest(&self, slot: u16) -> u32 {
         lock(&self.state).members.highest(slot)

@@ -1,7 +1,6 @@
 //! The actor that owns one copy: does what the copy wants done, and answers who waits.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use tokio::time::Instant;
 
 use super::super::peers::Around;
 use super::copy::{open, store_write};
+use super::standing::Standing;
 use super::{Act, DocumentError, Documents, Filled, Subscriber};
 
 /// How long a write waits for other replicas.
@@ -106,12 +106,11 @@ pub(super) struct Owner {
     idle_ticks: u32,
     /// Ticks since somebody said something.
     quiet_ticks: u32,
-    /// Says outside that nothing needs the copy.
-    idle: Arc<AtomicBool>,
+    standing: Arc<Standing>,
 }
 
 impl Owner {
-    pub(super) fn new(documents: Weak<Documents>, name: Arc<str>, id: u64, idle: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(documents: Weak<Documents>, name: Arc<str>, id: u64, standing: Arc<Standing>) -> Self {
         Self {
             documents,
             name,
@@ -128,7 +127,7 @@ impl Owner {
             changes: watch::Sender::new(0),
             idle_ticks: 0,
             quiet_ticks: 0,
-            idle,
+            standing,
         }
     }
 }
@@ -196,6 +195,7 @@ impl Owner {
                 copy.lost(*replica);
             }
         }
+        self.standing.unsettle();
         self.links = now.links;
         copy.set_view(now.view);
     }
@@ -382,6 +382,7 @@ impl Owner {
             copy.set_used(false);
         }
         copy.tick();
+        self.standing.note_settled(copy);
         self.quiet_ticks = self.quiet_ticks.saturating_add(1);
         if copy.is_closed()
             && self.quiet_ticks > IDLE_TICKS
@@ -419,7 +420,7 @@ impl Owner {
             let Some(copy) = &mut self.copy else { return };
             let effects = copy.take_effects();
             if effects.is_empty() {
-                self.idle.store(copy.is_closed(), Ordering::Relaxed);
+                self.standing.note(copy);
                 return;
             }
             for effect in effects {
