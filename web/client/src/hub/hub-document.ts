@@ -217,6 +217,9 @@ export class HubDocument {
       this.#document = new Document(known);
       // Without its own dots of before, the writer would mint them again.
       if (!isRebase) for (const pending of this.#pending) this.#document.join(pending.delta);
+    } else {
+      // What a tab declared may be less, or of before.
+      this.#document = new Document({ ...this.#document.schema, ...known }, this.#document.state);
     }
     this.#writer = writer;
     const digest = this.#document.state.isBottom ? new Uint8Array() : encodeDigest(this.#document.state.digest());

@@ -185,6 +185,7 @@ export class LiveDocument<S extends Schema = Schema> {
 
   #join(bytes: Uint8Array, schema?: S): void {
     this.#document ??= new Document(schema as S);
+    if (schema !== undefined && this.declared === undefined) this.#document = new Document(schema, this.#document.state);
     const fields = this.#document.join(Document.delta(bytes));
     if (fields.size > 0) this.#changed(fields);
   }

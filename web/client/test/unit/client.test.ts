@@ -111,6 +111,21 @@ test('a document that is opened twice is one', async (context) => {
   await until('closed', () => server.done.includes('document/close'));
 });
 
+test('who declares no schema sees that of the service, whatever others declared', async (context) => {
+  const server = await service(context);
+  const store = new MemoryStore();
+  const first = new Client(server.url, { socket, sharing: 'none', store });
+  const narrow = first.document('room', { likes: { type: 'g-counter' } } as const);
+  await narrow.apply({ field: 'likes', increment: 1 });
+  await narrow.acknowledged();
+  assert.deepEqual(narrow.read(), { likes: 1 });
+  first.close();
+  const wide = connect(context, server, { store }).document('room');
+  await wide.ready;
+  await until('all fields', () => Object.keys(wide.read()).length === 4);
+  await wide.apply({ field: 'tags', add: 'x' });
+});
+
 test('an event that is told again after a move is passed over', async (context) => {
   const server = await service(context);
   const client = connect(context, server);
