@@ -166,7 +166,7 @@ test('types and fields that this version does not know are kept, joined and rela
   relayed.join(Document.delta(newer));
   assert.deepEqual(relayed.state.encode(), document.state.encode(), 'the same again changes nothing');
   // Whoever knows the type has to know of states without the field: of the first, and of one that comes later.
-  const hex = (of: Document): string => Buffer.from(of.state.encode()).toString('hex');
+  const hex = (of: { state: State<Store> }): string => Buffer.from(of.state.encode()).toString('hex');
   assert.ok(hex(relayed).includes('01380102' + '01' + '01000300' + '020102'), 'absent in 7/1.1, once, as it came');
   const later = new Document({ likes: { type: 'g-counter' } });
   relayed.join(later.apply({ field: 'likes', increment: 1 }, { slot: 14, incarnation: 1 }, 0) as never);
