@@ -19,6 +19,7 @@ const PENDING_MAX = 4096;
 const DELTA_BYTES_MAX = PACKET_BYTES_MAX - 64;
 const AGAIN_MS = 250;
 const AGAIN_MAX = 20;
+const SAVE_AGAIN_MS = 1_000;
 /** The slot of edits before any server gave a writer; nobody leases it, and they get a real writer once there is one. */
 const PROVISIONAL_SLOT = 65_535;
 
@@ -57,7 +58,8 @@ export class HubDocument {
   ) {
     const incarnation = 1 + Math.floor(host.timing.random() * (INCARNATION_MAX - 1));
     this.#writer = { slot: PROVISIONAL_SLOT, incarnation };
-    this.restored = this.#restore();
+    // What cannot be read is as good as absent: the service has all but what was not acknowledged.
+    this.restored = this.#restore().catch(() => {});
   }
 
   /** Whether it is being opened on a connection, or was. */
@@ -371,9 +373,16 @@ export class HubDocument {
     if (store === undefined || document === undefined) return Promise.resolve();
     const pending = this.#pending.map(({ operation, delta, writer, made }) => ({ operation, delta: delta.encode(), writer, made }));
     const record: DocumentRecord = { schema: document.schema, writer: this.#writer, state: document.state.encode(), pending };
-    this.#saving = store.save(`document/${this.name}`, encodeRecord(record)).finally(() => {
-      this.#saving = undefined;
-    });
+    this.#saving = store.save(`document/${this.name}`, encodeRecord(record)).then(
+      () => {
+        this.#saving = undefined;
+      },
+      // Nothing is sent that is not kept: a full disk holds edits back until there is room.
+      () => this.#pause(SAVE_AGAIN_MS).then(() => {
+        this.#saving = undefined;
+        return this.#save();
+      }),
+    );
     return this.#saving;
   }
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test, type TestContext } from 'node:test';
 
-import { Client, type ClientOptions, Document, type DocumentOperation, MemoryStore } from '../../src/index.js';
+import { Client, type ClientOptions, Document, type DocumentOperation, MemoryStore, type OfflineStore } from '../../src/index.js';
 import { TestServer } from '../support/server.js';
 import { socket } from '../support/socket.js';
 import { until } from '../support/until.js';
@@ -203,6 +203,38 @@ test('edits without a service are kept, and merged once there is one', async (co
   assert.equal(late.get('body'), 'aXb');
   assert.equal(again.documents.get('room')?.get('body'), 'aXb');
   assert.match(again.handshakes[0] as string, /token=token-1/);
+});
+
+test('an edit that cannot be kept is not sent until it can', async (context) => {
+  const server = await service(context);
+  let full = false;
+  let failed = 0;
+  const memory = new MemoryStore();
+  const store: OfflineStore = {
+    load: (key) => (key.startsWith('document') && full ? Promise.reject(new Error('broken')) : memory.load(key)),
+    save: (key, value) => {
+      if (!full) return memory.save(key, value);
+      failed += 1;
+      return Promise.reject(new Error('no room'));
+    },
+    remove: (key) => memory.remove(key),
+  };
+  const client = connect(context, server, { store });
+  const document = client.document('room');
+  await document.ready;
+  await document.apply({ field: 'likes', increment: 1 });
+  await document.acknowledged();
+  full = true;
+  const other = client.document('unreadable');
+  await other.ready;
+  await document.apply({ field: 'likes', increment: 1 });
+  await until('it failed', () => failed > 0);
+  assert.deepEqual(await client.call('system/echo', [1]), [1]);
+  assert.equal(server.documents.get('room')?.get('likes'), 1);
+  assert.equal(document.get('likes'), 2);
+  full = false;
+  await document.acknowledged();
+  assert.equal(server.documents.get('room')?.get('likes'), 2);
 });
 
 test('a retired writer gives its edits to the next one, on top of what others did', async (context) => {
