@@ -47,6 +47,8 @@ export class HubDocument {
   #connection: Connection | undefined;
   #index = -1;
   #live = false;
+  /** Why the service does not open it on this connection. */
+  #refusal: Failure | undefined;
   /** Counts openings: a later one makes those before stop. */
   #attempt = 0;
   #saving: Promise<void> | undefined;
@@ -96,6 +98,7 @@ export class HubDocument {
     if (state !== undefined) this.#joinAndTell(Document.delta(state), tab);
     for (const { id, operation, delta, writer } of pending) this.#adopt(tab, id, operation, delta, writer);
     this.#tellState(tab);
+    if (this.#refusal !== undefined) this.#refuseAll(this.#refusal);
     this.#runWaiting();
     void this.#flush();
   }
@@ -184,6 +187,7 @@ export class HubDocument {
     this.#connection = connection;
     this.#index = -1;
     this.#live = false;
+    this.#refusal = undefined;
     this.#attempt += 1;
     const attempt = this.#attempt;
     try {
@@ -198,7 +202,7 @@ export class HubDocument {
           return;
         }
         if (opened.status < 500 && opened.status !== 429) {
-          this.#refuseAll(opened.status, errorText(opened.payload));
+          this.#refuseAll({ kind: 'operation', status: opened.status, message: errorText(opened.payload) });
           return;
         }
         await this.#pause(AGAIN_MS * 2 ** Math.min(tries, 5));
@@ -342,12 +346,13 @@ export class HubDocument {
     asked?.tab.post({ type: 'refused', document: this.tabs.get(asked.tab) ?? -1, id: asked.id, failure });
   }
 
-  #refuseAll(status: number, message: string): void {
-    for (const pending of this.#pending) this.#refuse(pending, { kind: 'operation', status, message });
+  #refuseAll(failure: Failure): void {
+    this.#refusal = failure;
+    for (const pending of this.#pending) this.#refuse(pending, failure);
     for (const { tab, id } of this.#waiting.splice(0)) {
-      tab.post({ type: 'refused', document: this.tabs.get(tab) ?? -1, id, failure: { kind: 'operation', status, message } });
+      tab.post({ type: 'refused', document: this.tabs.get(tab) ?? -1, id, failure });
     }
-    this.#tell((document) => ({ type: 'refused', document, id: 0, failure: { kind: 'operation', status, message } }));
+    this.#tell((document) => ({ type: 'refused', document, id: 0, failure }));
   }
 
   #acknowledge(pending: Pending): void {

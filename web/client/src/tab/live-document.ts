@@ -207,7 +207,9 @@ export class LiveDocument<S extends Schema = Schema> {
 
   #refuse(id: number, error: Error): void {
     if (id === 0) {
-      // The service does not open it.
+      // The service does not open it; who asks again, perhaps after signing in, gets another try.
+      this.post({ type: 'close', document: this.key });
+      this.closed();
       this.#refused = error;
       this.#failed(error);
       for (const queued of this.#queue.splice(0)) queued.reject(error);

@@ -295,6 +295,12 @@ test('what the service refuses is taken back', async (context) => {
   const secret = client.document('secret');
   await assert.rejects(secret.ready, { status: 403 });
   await assert.rejects(secret.apply({ field: 'likes', increment: 1 }), { status: 403 });
+  server.secret = undefined;
+  server.deltaStatus = 0;
+  const opened = client.document('secret');
+  await opened.ready;
+  await opened.apply({ field: 'likes', increment: 1 });
+  await opened.acknowledged();
 });
 
 test('uploads and downloads keep to their windows', async (context) => {
