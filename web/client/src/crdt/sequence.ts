@@ -152,12 +152,15 @@ export abstract class Sequence<T> extends PlainStore implements Store {
     return count;
   }
 
-  /** Whether a run's nodes, which are all here, are where it says; it may say nothing. */
-  #agreesOnPlaces(run: Run<T>): boolean {
-    if (run.place === undefined) return true;
-    for (const { run: mine, from } of this.#overlapping(run.interval)) {
-      const places = [mine.placeAt(distance(mine.first, from)), run.placeAt(distance(run.first, from))] as const;
-      if (comparePlaces(...places) !== 0) return false;
+  /** Whether a run's nodes, which are all here, are where it says and what it says; of deletions it may not say where. */
+  #agrees(run: Run<T>): boolean {
+    for (const { run: mine, from, to } of this.#overlapping(run.interval)) {
+      const [here, there] = [distance(mine.first, from), distance(run.first, from)];
+      if (run.place !== undefined && comparePlaces(mine.placeAt(here), run.placeAt(there)) !== 0) return false;
+      if (!run.isAlive || !mine.isAlive) continue;
+      for (let at = 0; at <= distance(from, to); at += 1) {
+        if (this.kind.compare(mine.values[here + at] as T, run.values[there + at] as T) !== 0) return false;
+      }
     }
     return true;
   }
@@ -171,8 +174,8 @@ export abstract class Sequence<T> extends PlainStore implements Store {
     for (const run of theirs.runs.values()) {
       const nodes = Context.from(run.interval);
       if (mine.locate(run.first) !== undefined) {
-        // A deletion of nodes that are all here.
-        if (run.isAlive || this.#nodesIn(nodes) !== run.length || !this.#agreesOnPlaces(run)) return false;
+        // Nodes that are all here: known already, or deleted by this.
+        if (this.#nodesIn(nodes) !== run.length || !this.#agrees(run)) return false;
         common += run.length;
       } else {
         if (join.mine.overlap(nodes) !== 0n || run.place === undefined || mine.dangling > 0) return false;

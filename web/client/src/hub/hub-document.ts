@@ -19,6 +19,7 @@ const PENDING_MAX = 4096;
 const DELTA_BYTES_MAX = PACKET_BYTES_MAX - 64;
 const AGAIN_MS = 250;
 const AGAIN_MAX = 20;
+const SAVE_AGAIN_MS = 1_000;
 /** The slot of edits before any server gave a writer; nobody leases it, and they get a real writer once there is one. */
 const PROVISIONAL_SLOT = 65_535;
 
@@ -46,6 +47,8 @@ export class HubDocument {
   #connection: Connection | undefined;
   #index = -1;
   #live = false;
+  /** Why the service does not open it on this connection. */
+  #refusal: Failure | undefined;
   /** Counts openings: a later one makes those before stop. */
   #attempt = 0;
   #saving: Promise<void> | undefined;
@@ -57,7 +60,8 @@ export class HubDocument {
   ) {
     const incarnation = 1 + Math.floor(host.timing.random() * (INCARNATION_MAX - 1));
     this.#writer = { slot: PROVISIONAL_SLOT, incarnation };
-    this.restored = this.#restore();
+    // What cannot be read is as good as absent: the service has all but what was not acknowledged.
+    this.restored = this.#restore().catch(() => {});
   }
 
   /** Whether it is being opened on a connection, or was. */
@@ -94,6 +98,7 @@ export class HubDocument {
     if (state !== undefined) this.#joinAndTell(Document.delta(state), tab);
     for (const { id, operation, delta, writer } of pending) this.#adopt(tab, id, operation, delta, writer);
     this.#tellState(tab);
+    if (this.#refusal !== undefined) this.#refuseAll(this.#refusal);
     this.#runWaiting();
     void this.#flush();
   }
@@ -182,6 +187,7 @@ export class HubDocument {
     this.#connection = connection;
     this.#index = -1;
     this.#live = false;
+    this.#refusal = undefined;
     this.#attempt += 1;
     const attempt = this.#attempt;
     try {
@@ -196,7 +202,7 @@ export class HubDocument {
           return;
         }
         if (opened.status < 500 && opened.status !== 429) {
-          this.#refuseAll(opened.status, errorText(opened.payload));
+          this.#refuseAll({ kind: 'operation', status: opened.status, message: errorText(opened.payload) });
           return;
         }
         await this.#pause(AGAIN_MS * 2 ** Math.min(tries, 5));
@@ -217,6 +223,9 @@ export class HubDocument {
       this.#document = new Document(known);
       // Without its own dots of before, the writer would mint them again.
       if (!isRebase) for (const pending of this.#pending) this.#document.join(pending.delta);
+    } else {
+      // What a tab declared may be less, or of before.
+      this.#document = new Document({ ...this.#document.schema, ...known }, this.#document.state);
     }
     this.#writer = writer;
     const digest = this.#document.state.isBottom ? new Uint8Array() : encodeDigest(this.#document.state.digest());
@@ -337,12 +346,13 @@ export class HubDocument {
     asked?.tab.post({ type: 'refused', document: this.tabs.get(asked.tab) ?? -1, id: asked.id, failure });
   }
 
-  #refuseAll(status: number, message: string): void {
-    for (const pending of this.#pending) this.#refuse(pending, { kind: 'operation', status, message });
+  #refuseAll(failure: Failure): void {
+    this.#refusal = failure;
+    for (const pending of this.#pending) this.#refuse(pending, failure);
     for (const { tab, id } of this.#waiting.splice(0)) {
-      tab.post({ type: 'refused', document: this.tabs.get(tab) ?? -1, id, failure: { kind: 'operation', status, message } });
+      tab.post({ type: 'refused', document: this.tabs.get(tab) ?? -1, id, failure });
     }
-    this.#tell((document) => ({ type: 'refused', document, id: 0, failure: { kind: 'operation', status, message } }));
+    this.#tell((document) => ({ type: 'refused', document, id: 0, failure }));
   }
 
   #acknowledge(pending: Pending): void {
@@ -368,9 +378,16 @@ export class HubDocument {
     if (store === undefined || document === undefined) return Promise.resolve();
     const pending = this.#pending.map(({ operation, delta, writer, made }) => ({ operation, delta: delta.encode(), writer, made }));
     const record: DocumentRecord = { schema: document.schema, writer: this.#writer, state: document.state.encode(), pending };
-    this.#saving = store.save(`document/${this.name}`, encodeRecord(record)).finally(() => {
-      this.#saving = undefined;
-    });
+    this.#saving = store.save(`document/${this.name}`, encodeRecord(record)).then(
+      () => {
+        this.#saving = undefined;
+      },
+      // Nothing is sent that is not kept: a full disk holds edits back until there is room.
+      () => this.#pause(SAVE_AGAIN_MS).then(() => {
+        this.#saving = undefined;
+        return this.#save();
+      }),
+    );
     return this.#saving;
   }
 }

@@ -227,7 +227,8 @@ export class Hub {
   #keepIds(token: string): void {
     if (this.#store === undefined || this.#requests.nextId + IDS_RESERVED / 2 < this.#reservedTo) return;
     this.#reservedTo = this.#requests.nextId + IDS_RESERVED;
-    void this.#store.save('session', encodeRecord({ token, nextId: this.#reservedTo }));
+    // If it fails, `lastCall` of the next greeting tells how far ids went, on the same replica.
+    this.#store.save('session', encodeRecord({ token, nextId: this.#reservedTo })).catch(() => {});
   }
 
   #lost(connection: Connection, last: boolean): void {

@@ -185,6 +185,7 @@ export class LiveDocument<S extends Schema = Schema> {
 
   #join(bytes: Uint8Array, schema?: S): void {
     this.#document ??= new Document(schema as S);
+    if (schema !== undefined && this.declared === undefined) this.#document = new Document(schema, this.#document.state);
     const fields = this.#document.join(Document.delta(bytes));
     if (fields.size > 0) this.#changed(fields);
   }
@@ -206,7 +207,9 @@ export class LiveDocument<S extends Schema = Schema> {
 
   #refuse(id: number, error: Error): void {
     if (id === 0) {
-      // The service does not open it.
+      // The service does not open it; who asks again, perhaps after signing in, gets another try.
+      this.post({ type: 'close', document: this.key });
+      this.closed();
       this.#refused = error;
       this.#failed(error);
       for (const queued of this.#queue.splice(0)) queued.reject(error);

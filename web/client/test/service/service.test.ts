@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 
 import { Client, scaffold } from '../../src/index.js';
-import { chromium, inTab, launch, openTab, pageServer, waitForState } from '../support/pages.js';
+import { chromium, inTab, launch, openTab, pageServer, timeTo, waitForState } from '../support/pages.js';
 import { freePorts, Gateway, Service, serviceBinary } from '../support/service.js';
 import { socket } from '../support/socket.js';
 import { until } from '../support/until.js';
@@ -173,6 +173,51 @@ test('documents: edits go on while the session moves between replicas', { skip }
   await document.acknowledged();
   await ended;
   await until('all likes', () => other.get('likes') === edits);
+});
+
+test('tabs: a crash, no SharedWorker, blocked sockets', { skip: chromium() === undefined ? 'no Chromium' : skip }, async (context) => {
+  const service = await start(context, '--allow-origin=*');
+  const gateway = await Gateway.start();
+  gateway.port = service.port;
+  const { address, server } = await pageServer();
+  const browser = await launch();
+  context.after(async () => {
+    await browser.close();
+    await gateway.stop();
+    server.close();
+  });
+  const options = { url: gateway.url, worker: '/hub-worker.js' };
+  const edit = `globalThis.room = client.document('rooms/1'); await room.ready; await room.apply({ field: 'likes', increment: 1 }); await room.acknowledged(); return room.get('likes')`;
+  const maker = await openTab(browser, address, options);
+  await waitForState(maker, 'open');
+  const others = [await openTab(browser, address, options), await openTab(browser, address, options)] as const;
+  assert.equal(await inTab(others[0], edit), 1);
+  const session = await maker.createCDPSession();
+  session.send('Page.crash').catch(() => {});
+  await new Promise((resolve) => maker.once('error', resolve));
+  assert.equal(await inTab(others[1], edit), 2);
+  await until('one session', async () => (await service.open()) === 1);
+  await Promise.all(others.map((page) => page.close()));
+  await until('no session', async () => (await service.open()) === 0);
+
+  const gone = 'delete globalThis.SharedWorker';
+  const tabs = [await openTab(browser, address, options, gone), await openTab(browser, address, options, gone)] as const;
+  for (const tab of tabs) {
+    await waitForState(tab, 'open');
+    assert.ok((await timeTo(tab, 'open')) < 1000);
+  }
+  assert.equal(await service.open(), 1);
+  await tabs[0].close();
+  assert.equal(await inTab(tabs[1], edit), 3);
+
+  gateway.socketsBlocked = true;
+  gateway.cut();
+  await waitForState(tabs[1], 'polling');
+  assert.equal(await inTab(tabs[1], `return client.call('chat/say', { text: 'by HTTP' })`), 'ok');
+  await inTab(tabs[1], `await room.apply({ field: 'likes', increment: 1 })`);
+  gateway.socketsBlocked = false;
+  await waitForState(tabs[1], 'open');
+  assert.equal(await inTab(tabs[1], `await room.acknowledged(); return room.get('likes')`), 4);
 });
 
 test('50 tabs are one session of the service', { skip: chromium() === undefined ? 'no Chromium' : skip }, async (context) => {

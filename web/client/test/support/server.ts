@@ -80,6 +80,8 @@ export class TestServer {
   socketsBlocked = false;
   /** Do not answer calls whose method has this name. */
   silent: string | undefined;
+  /** A document that nobody may open. */
+  secret: string | undefined = 'secret';
   /** Do calls of this method, and lose the answer. */
   swallowed: string | undefined;
   /** Take deltas, and lose the answer. */
@@ -244,7 +246,7 @@ export class TestServer {
   }
 
   #open(peer: Peer, name: string): Answer {
-    if (name === 'secret') return { status: 403, value: 'name: you may not read this document' };
+    if (name === this.secret) return { status: 403, value: 'name: you may not read this document' };
     if (!this.documents.has(name)) this.documents.set(name, new Document(SCHEMA));
     peer.documents.push(name);
     if (!this.#writers.has(peer.token)) this.#writers.set(peer.token, 100 + this.#writers.size);

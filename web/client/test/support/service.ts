@@ -68,6 +68,8 @@ export async function freePorts(count: number): Promise<number[]> {
 /** One address in front of services, as a gateway is: new connections go to where `port` says. */
 export class Gateway {
   port = 0;
+  /** Lets no WebSocket through, as a proxy does that knows nothing of them. */
+  socketsBlocked = false;
   readonly #pairs = new Set<Socket>();
   readonly #server: Server;
 
@@ -76,7 +78,10 @@ export class Gateway {
       const far = connect(this.port, '127.0.0.1');
       for (const [from, to] of [[near, far], [far, near]] as const) {
         this.#pairs.add(from);
-        from.pipe(to);
+        from.on('data', (data: Buffer) => {
+          if (from === near && this.socketsBlocked && /^upgrade: websocket/im.test(data.toString('latin1'))) from.destroy();
+          else to.write(data);
+        });
         from.on('error', () => to.destroy());
         from.on('close', () => {
           this.#pairs.delete(from);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test, type TestContext } from 'node:test';
 
-import { Client, type ClientOptions, Document, type DocumentOperation, MemoryStore } from '../../src/index.js';
+import { Client, type ClientOptions, Document, type DocumentOperation, MemoryStore, type OfflineStore } from '../../src/index.js';
 import { TestServer } from '../support/server.js';
 import { socket } from '../support/socket.js';
 import { until } from '../support/until.js';
@@ -111,6 +111,21 @@ test('a document that is opened twice is one', async (context) => {
   await until('closed', () => server.done.includes('document/close'));
 });
 
+test('who declares no schema sees that of the service, whatever others declared', async (context) => {
+  const server = await service(context);
+  const store = new MemoryStore();
+  const first = new Client(server.url, { socket, sharing: 'none', store });
+  const narrow = first.document('room', { likes: { type: 'g-counter' } } as const);
+  await narrow.apply({ field: 'likes', increment: 1 });
+  await narrow.acknowledged();
+  assert.deepEqual(narrow.read(), { likes: 1 });
+  first.close();
+  const wide = connect(context, server, { store }).document('room');
+  await wide.ready;
+  await until('all fields', () => Object.keys(wide.read()).length === 4);
+  await wide.apply({ field: 'tags', add: 'x' });
+});
+
 test('an event that is told again after a move is passed over', async (context) => {
   const server = await service(context);
   const client = connect(context, server);
@@ -190,6 +205,38 @@ test('edits without a service are kept, and merged once there is one', async (co
   assert.match(again.handshakes[0] as string, /token=token-1/);
 });
 
+test('an edit that cannot be kept is not sent until it can', async (context) => {
+  const server = await service(context);
+  let full = false;
+  let failed = 0;
+  const memory = new MemoryStore();
+  const store: OfflineStore = {
+    load: (key) => (key.startsWith('document') && full ? Promise.reject(new Error('broken')) : memory.load(key)),
+    save: (key, value) => {
+      if (!full) return memory.save(key, value);
+      failed += 1;
+      return Promise.reject(new Error('no room'));
+    },
+    remove: (key) => memory.remove(key),
+  };
+  const client = connect(context, server, { store });
+  const document = client.document('room');
+  await document.ready;
+  await document.apply({ field: 'likes', increment: 1 });
+  await document.acknowledged();
+  full = true;
+  const other = client.document('unreadable');
+  await other.ready;
+  await document.apply({ field: 'likes', increment: 1 });
+  await until('it failed', () => failed > 0);
+  assert.deepEqual(await client.call('system/echo', [1]), [1]);
+  assert.equal(server.documents.get('room')?.get('likes'), 1);
+  assert.equal(document.get('likes'), 2);
+  full = false;
+  await document.acknowledged();
+  assert.equal(server.documents.get('room')?.get('likes'), 2);
+});
+
 test('a retired writer gives its edits to the next one, on top of what others did', async (context) => {
   const server = await service(context);
   const client = connect(context, server);
@@ -248,6 +295,12 @@ test('what the service refuses is taken back', async (context) => {
   const secret = client.document('secret');
   await assert.rejects(secret.ready, { status: 403 });
   await assert.rejects(secret.apply({ field: 'likes', increment: 1 }), { status: 403 });
+  server.secret = undefined;
+  server.deltaStatus = 0;
+  const opened = client.document('secret');
+  await opened.ready;
+  await opened.apply({ field: 'likes', increment: 1 });
+  await opened.acknowledged();
 });
 
 test('uploads and downloads keep to their windows', async (context) => {

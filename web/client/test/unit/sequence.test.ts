@@ -68,6 +68,47 @@ test('increments build what a reader builds at once, whatever arrived first', ()
   }
 });
 
+test('a long text with many runs reads as a plain array does, and as it is built at once', () => {
+  const random = new Random(5);
+  const [one, two] = [replica(), replica()];
+  const model: string[] = [];
+  for (let step = 0; step < 3_000; step += 1) {
+    const index = random.below(model.length + 1);
+    const isDeletion = index < model.length && random.below(4) === 0;
+    const letter = String.fromCharCode(97 + random.below(26));
+    model.splice(index, isDeletion ? 1 : 0, ...(isDeletion ? [] : [letter]));
+    two.join(type(one, A, isDeletion ? { index, delete: 1 } : { index, insert: letter }));
+    // Now and then the other one edits at once, in places with other right origins.
+    if (step % 10 === 0) {
+      const at = random.below(model.length + 1);
+      model.splice(at, 0, '-');
+      one.join(type(two, B, { index: at, insert: '-' }));
+    }
+  }
+  assert.equal(one.store.read(), model.join(''));
+  assert.equal(two.store.read(), model.join(''));
+  const forks = [replica(), replica()] as const;
+  for (const fork of forks) fork.join(one);
+  const deltas = forks.flatMap((fork, at) => Array.from({ length: 600 }, () => {
+    const { length } = fork.store;
+    const index = random.below(length);
+    return type(fork, at === 0 ? A : B, random.below(3) === 0 ? { index, delete: 1 } : { index, insert: 'xy' });
+  }));
+  for (const fork of forks) for (const delta of deltas) fork.join(delta);
+  assert.equal(forks[0].store.read(), forks[1].store.read());
+  assert.equal(forks[0].store.rebuilt().read(), forks[0].store.read());
+});
+
+test('a deletion that came first learns its place from a state that has both', () => {
+  const one = replica();
+  type(one, A, { index: 0, insert: 'abc' });
+  const deletion = type(one, B, { index: 0, delete: 3 });
+  const late = replica();
+  late.join(deletion);
+  late.join(one);
+  assert.deepEqual(late.encode(), one.encode());
+});
+
 test('anchors stay with their elements', () => {
   const state = replica();
   type(state, A, { index: 0, insert: 'abc' });
@@ -124,5 +165,10 @@ test('types and fields that this version does not know are kept, joined and rela
   assert.deepEqual(relayed.state.encode(), document.state.encode());
   relayed.join(Document.delta(newer));
   assert.deepEqual(relayed.state.encode(), document.state.encode(), 'the same again changes nothing');
-  assert.match(Buffer.from(relayed.state.encode()).toString('hex'), /0102/);
+  // Whoever knows the type has to know of states without the field: of the first, and of one that comes later.
+  const hex = (of: { state: State<Store> }): string => Buffer.from(of.state.encode()).toString('hex');
+  assert.ok(hex(relayed).includes('01380102' + '01' + '01000300' + '020102'), 'absent in 7/1.1, once, as it came');
+  const later = new Document({ likes: { type: 'g-counter' } });
+  relayed.join(later.apply({ field: 'likes', increment: 1 }, { slot: 14, incarnation: 1 }, 0) as never);
+  assert.ok(hex(relayed).includes('02380102300102' + '01' + '01000300' + '020102'), 'absent in 14/1.1 too');
 });

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import {
   compareValues, decodeValue, emptyOf, encodeValue, Reader, State, type Store, TYPE_NAMES, Writer,
 } from '../../src/crdt/index.js';
+import { Random } from '../support/script.js';
 import { hex, lines, operationOf, replica, unhex, valueOf, written } from '../support/vectors.js';
 
 const SEQUENCES = ['list', 'text', 'map'];
@@ -55,6 +56,35 @@ for (const type of TYPE_NAMES) {
     assert.ok(steps > 50);
   });
 }
+
+test('mutated bytes are the one encoding of what they say, or refused', () => {
+  const random = new Random(11);
+  let read = 0;
+  for (const type of TYPE_NAMES) {
+    const states: string[] = lines(`crdt/${type}.jsonl`).flatMap((line) => (line.state === undefined ? [] : [line.state]));
+    for (let round = 0; round < 1_500; round += 1) {
+      const bytes = unhex(random.pick(states));
+      const cut = random.below(8) === 0 ? bytes.slice(0, random.below(bytes.length)) : bytes;
+      for (let flips = random.below(3); flips >= 0 && cut.length > 0; flips -= 1) cut[random.below(cut.length)] = random.below(256);
+      let state: State<Store>;
+      try {
+        state = State.decode(cut, emptyOf(type));
+      } catch (error) {
+        assert.equal((error as Error).name, 'DecodeError', `${type} ${hex(cut)}: ${(error as Error).stack}`);
+        continue;
+      }
+      read += 1;
+      // What is of an unknown type is kept in another form.
+      if (!state.store.hasUnknown()) assert.equal(hex(state.encode()), hex(cut), type);
+      // What came from a faulty peer must not break what is done next.
+      state.store.read();
+      const other: State<Store> = State.decode(unhex(random.pick(states)), emptyOf(type));
+      other.join(state);
+      other.encode();
+    }
+  }
+  assert.ok(read > 100);
+});
 
 test('values have their bytes and their order', () => {
   const all = lines('crdt/values.jsonl').map((line) => ({ value: valueOf(line.value), bytes: line.bytes as string }));
