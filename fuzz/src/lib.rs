@@ -11,6 +11,7 @@
 
 mod crdt;
 mod mutate;
+mod wire;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -38,7 +39,7 @@ impl std::fmt::Debug for Target {
 /// All targets.
 #[must_use]
 pub fn targets() -> Vec<Target> {
-    crdt::TARGETS.to_vec()
+    [crdt::TARGETS, wire::TARGETS].concat()
 }
 
 /// Feeds one input to a target by its name; for other tools.
