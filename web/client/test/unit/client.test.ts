@@ -270,6 +270,7 @@ test('a new writer does not repeat what arrived before, although nothing acknowl
       { field: 'likes', increment: 1 }, { field: 'likes', increment: 1 }, { field: 'body', insert: 'ab', index: 0 }, { field: 'body', delete: 1, index: 0 },
     ];
     for (const edit of edits) await document.apply(edit);
+    await until('the first one was refused', () => server.deltasRefused > 0);
     server.deltaStatus = 0;
     await until('the server has them', () => server.documents.get('room')?.get('body') === 'b');
     server.deltaStatus = 503;
