@@ -7,9 +7,9 @@ import { encodeDigest, type State } from '../crdt/state.js';
 import type { Connection } from '../session/connection.js';
 import type { Timing } from '../session/socket.js';
 import { errorText, fromPayload, PACKET_BYTES_MAX, toPayload } from '../wire/packet.js';
-import { type DocumentRecord, decodeRecord, encodeRecord } from './document-record.js';
+import { DocumentKeeper, type DocumentRecord } from './document-record.js';
 import type { Failure, HubMessage, PendingOperation } from './messages.js';
-import { arrivedAt, type DocumentTab, failureOf, insertedBy, type Pending, sameReplica } from './pending.js';
+import { arrivedAt, batchOf, type DocumentTab, failureOf, insertedBy, type Pending, sameReplica } from './pending.js';
 import { ConnectionLost, type Requests } from './requests.js';
 import type { OfflineStore } from './store.js';
 
@@ -19,7 +19,8 @@ const PENDING_MAX = 4096;
 const DELTA_BYTES_MAX = PACKET_BYTES_MAX - 64;
 const AGAIN_MS = 250;
 const AGAIN_MAX = 20;
-const SAVE_AGAIN_MS = 1_000;
+/** Operations that go out together. */
+const BATCH_MAX = 256;
 /** The slot of edits before any server gave a writer; nobody leases it, and they get a real writer once there is one. */
 const PROVISIONAL_SLOT = 65_535;
 
@@ -47,12 +48,13 @@ export class HubDocument {
   #connection: Connection | undefined;
   #index = -1;
   #live = false;
+  /** The document is being built anew: what is applied to half of it would be minted twice. */
+  #isRebasing = false;
   /** Why the service does not open it on this connection. */
   #refusal: Failure | undefined;
   /** Counts openings: a later one makes those before stop. */
   #attempt = 0;
-  #saving: Promise<void> | undefined;
-  #unsaved = false;
+  readonly #keeper: DocumentKeeper | undefined;
 
   constructor(
     readonly name: string,
@@ -60,8 +62,9 @@ export class HubDocument {
   ) {
     const incarnation = 1 + Math.floor(host.timing.random() * (INCARNATION_MAX - 1));
     this.#writer = { slot: PROVISIONAL_SLOT, incarnation };
-    // What cannot be read is as good as absent: the service has all but what was not acknowledged.
-    this.restored = this.#restore().catch(() => {});
+    const { store, timing } = host;
+    if (store !== undefined) this.#keeper = new DocumentKeeper(`document/${name}`, store, timing, () => this.#record());
+    this.restored = this.#restore();
   }
 
   /** Whether it is being opened on a connection, or was. */
@@ -80,10 +83,8 @@ export class HubDocument {
 
   /** Takes up what was kept. */
   async #restore(): Promise<void> {
-    if (this.host.store === undefined) return;
-    const bytes = await this.host.store.load(`document/${this.name}`);
-    if (bytes === undefined || this.#document !== undefined) return;
-    const record = decodeRecord<DocumentRecord>(bytes);
+    const record = await this.#keeper?.load();
+    if (record === undefined || this.#document !== undefined) return;
     this.#document = Document.decode(parseSchema(record.schema), record.state);
     this.#writer = record.writer;
     this.#pending = record.pending.map(({ operation, delta, writer, made }) => ({
@@ -95,7 +96,7 @@ export class HubDocument {
     this.tabs.set(tab, key);
     if (this.#document === undefined && schema !== undefined) this.#document = new Document(schema);
     // A tab that outlived its hub has what that hub had.
-    if (state !== undefined) this.#joinAndTell(Document.delta(state), tab);
+    if (state !== undefined && !this.#isRebasing) this.#joinAndTell(Document.delta(state), tab);
     for (const { id, operation, delta, writer } of pending) this.#adopt(tab, id, operation, delta, writer);
     this.#tellState(tab);
     if (this.#refusal !== undefined) this.#refuseAll(this.#refusal);
@@ -141,7 +142,7 @@ export class HubDocument {
   }
 
   #runWaiting(): void {
-    if (this.#document === undefined) return;
+    if (this.#document === undefined || this.#isRebasing) return;
     for (const { tab, id, operation } of this.#waiting.splice(0)) {
       const document = this.tabs.get(tab) ?? -1;
       try {
@@ -218,9 +219,11 @@ export class HubDocument {
     this.#index = index;
     this.host.route(connection, index, this);
     const known = parseSchema(schema);
-    const isRebase = this.#pending.some((pending) => !sameReplica(pending.writer, writer));
+    // One that a cut interrupted begins again.
+    const isRebase = this.#isRebasing || this.#pending.some((pending) => !sameReplica(pending.writer, writer));
     if (this.#document === undefined || isRebase) {
       this.#document = new Document(known);
+      this.#isRebasing = isRebase;
       // Without its own dots of before, the writer would mint them again.
       if (!isRebase) for (const pending of this.#pending) this.#document.join(pending.delta);
     } else {
@@ -233,6 +236,7 @@ export class HubDocument {
     if (answered.status !== 0) throw new Error(`the digest was refused: ${answered.status}`);
     if (attempt !== this.#attempt || this.#connection !== connection) return;
     if (isRebase) this.#rebase();
+    this.#isRebasing = false;
     this.#live = true;
     if (isRebase) this.#tell((document) => ({ type: 'state', document, state: (this.#document as Document).state.encode() }));
     for (const tab of this.tabs.keys()) this.#tellState(tab);
@@ -276,7 +280,7 @@ export class HubDocument {
   received(bytes: Uint8Array): void {
     const delta = Document.delta(bytes.slice());
     this.#joinAndTell(delta);
-    if (this.host.store !== undefined) void this.#save();
+    void this.#save();
   }
 
   /** The connection ended. */
@@ -287,51 +291,62 @@ export class HubDocument {
     this.#tell((document) => ({ type: 'live', document, live: false }));
   }
 
-  #sent = new WeakMap<Pending, Connection>();
+  /** Opening whose sending is under way. */
+  #sending = 0;
+  /** One operation at a time, to find the one that the server does not take. */
+  #isSingle = false;
 
-  /** Sends what this connection has not seen yet; what is to be kept is kept before. */
+  /**
+   * Sends what is not acknowledged, one batch after the other: so a server that has a batch has all before it, and it is known
+   * what arrived when an acknowledgement gets lost. (A later total of a counter holds earlier ones: out of their order, one
+   * that is missing could not be told from one that was counted.) What is to be kept is kept before it goes out.
+   */
   async #flush(): Promise<void> {
-    if (this.host.store !== undefined) await this.#save();
-    const connection = this.#connection;
-    if (connection === undefined || !this.#live) return;
-    for (const pending of [...this.#pending]) {
-      if (this.#sent.get(pending) === connection) continue;
-      this.#sent.set(pending, connection);
-      void this.#deliver(pending, connection);
-    }
-  }
-
-  async #deliver(pending: Pending, connection: Connection): Promise<void> {
-    const payload = pending.delta.encode();
+    if (this.#keeper !== undefined) await this.#save();
+    const attempt = this.#attempt;
+    if (this.#sending === attempt) return;
+    this.#sending = attempt;
     try {
-      const document = this.#index;
-      const answer = await this.host.requests.ask(connection, (id) => ({ kind: 'delta', id, document, payload }));
-      if (!this.#pending.includes(pending)) return;
-      if (answer.status === 0) {
-        this.#acknowledge(pending);
-        return;
-      }
-      const message = errorText(answer.payload);
-      if (answer.status === 410) {
-        // The first of several deltas that hear it opens the document again for all.
-        if (this.#live && this.#connection === connection) await this.attach(connection);
-      } else if (answer.status >= 500 || answer.status === 429 || (answer.status === 400 && pending.tries < AGAIN_MAX)) {
-        // A replica that was reached just now may still lack dots that the delta refers to.
-        pending.tries += 1;
-        await this.#pause(AGAIN_MS * Math.min(pending.tries, 8));
-        this.#sent.delete(pending);
-        await this.#flush();
-      } else {
-        await this.#refused(pending, { kind: 'operation', status: answer.status, message }, connection);
+      for (;;) {
+        const connection = this.#connection;
+        if (connection === undefined || !this.#live || attempt !== this.#attempt || this.#pending.length === 0) break;
+        await this.#sendBatch(connection);
+        if (this.#keeper !== undefined) await this.#save();
       }
     } catch (error) {
-      if (!(error instanceof ConnectionLost)) this.#refuse(pending, failureOf(error));
+      if (!(error instanceof ConnectionLost)) this.#connection?.close(4002);
+    }
+    if (this.#sending === attempt) this.#sending = 0;
+  }
+
+  async #sendBatch(connection: Connection): Promise<void> {
+    const { batch, payload } = batchOf(this.#pending, this.#isSingle ? 1 : BATCH_MAX, DELTA_BYTES_MAX);
+    const document = this.#index;
+    const answer = await this.host.requests.ask(connection, (id) => ({ kind: 'delta', id, document, payload }));
+    const [first] = batch;
+    if (answer.status === 0) {
+      this.#isSingle = false;
+      for (const pending of batch) if (this.#pending.includes(pending)) this.#acknowledge(pending);
+      return;
+    }
+    if (first === undefined || !this.#pending.includes(first)) return;
+    const failure: Failure = { kind: 'operation', status: answer.status, message: errorText(answer.payload) };
+    if (answer.status === 410) {
+      if (this.#connection === connection) void this.attach(connection);
+    } else if (answer.status >= 500 || answer.status === 429 || (answer.status === 400 && first.tries < AGAIN_MAX)) {
+      // A replica that was reached just now may still lack dots that the delta refers to.
+      first.tries += 1;
+      await this.#pause(AGAIN_MS * Math.min(first.tries, 8));
+    } else if (batch.length > 1 && answer.status !== 403) {
+      this.#isSingle = true;
+    } else {
+      await this.#refused(batch, failure, connection);
     }
   }
 
   /** The server does not take it: the document is what the server has, and what else waits. */
-  async #refused(pending: Pending, failure: Failure, connection: Connection): Promise<void> {
-    this.#refuse(pending, failure);
+  async #refused(batch: readonly Pending[], failure: Failure, connection: Connection): Promise<void> {
+    for (const pending of batch) this.#refuse(pending, failure);
     // Another writer's name makes `attach` begin from nothing.
     for (const other of this.#pending) other.writer = { slot: PROVISIONAL_SLOT, incarnation: INCARNATION_MAX };
     if (this.#pending.length === 0) this.#document = new Document((this.#document as Document).schema);
@@ -359,35 +374,21 @@ export class HubDocument {
     this.#pending = this.#pending.filter((other) => other !== pending);
     const { asked } = pending;
     asked?.tab.post({ type: 'acknowledged', document: this.tabs.get(asked.tab) ?? -1, id: asked.id });
-    if (this.host.store !== undefined) void this.#save();
+    void this.#save();
   }
 
   #pause(delayMs: number): Promise<void> {
     return new Promise((resolve) => this.host.timing.after(delayMs, resolve));
   }
 
-  /** Keeps the document; resolves once what is here now is durable. */
+  /** Keeps the document where it is to be kept; resolves once what is here now is durable. */
   #save(): Promise<void> {
-    if (this.#saving !== undefined) {
-      this.#unsaved = true;
-      return this.#saving.then(() => (this.#unsaved ? this.#save() : undefined));
-    }
-    this.#unsaved = false;
-    const { store } = this.host;
-    const document = this.#document;
-    if (store === undefined || document === undefined) return Promise.resolve();
+    return this.#keeper?.save() ?? Promise.resolve();
+  }
+
+  #record(): DocumentRecord | undefined {
+    if (this.#document === undefined) return undefined;
     const pending = this.#pending.map(({ operation, delta, writer, made }) => ({ operation, delta: delta.encode(), writer, made }));
-    const record: DocumentRecord = { schema: document.schema, writer: this.#writer, state: document.state.encode(), pending };
-    this.#saving = store.save(`document/${this.name}`, encodeRecord(record)).then(
-      () => {
-        this.#saving = undefined;
-      },
-      // Nothing is sent that is not kept: a full disk holds edits back until there is room.
-      () => this.#pause(SAVE_AGAIN_MS).then(() => {
-        this.#saving = undefined;
-        return this.#save();
-      }),
-    );
-    return this.#saving;
+    return { schema: this.#document.schema, writer: this.#writer, state: this.#document.state.encode(), pending };
   }
 }

@@ -41,9 +41,9 @@ export function insertedBy(operation: Anchored, delta: State<CrdtMap>): { from: 
 }
 
 /**
- * Which operations a server's state has although their acknowledgements were lost. A writer's dots arrive in their order. The
- * context of one that was retired has dots that were never made, so there only what is alive shows that something arrived,
- * and all that the writer made before.
+ * Which operations a server's state has although their acknowledgements were lost. The context of a writer that was retired
+ * has dots that were never made, so there only what is alive shows that something arrived, and all that the writer made
+ * before, because batches go out one after the other.
  */
 export function arrivedAt(state: State<CrdtMap>, pending: readonly Pending[]): ReadonlySet<Pending> {
   const entries: Interval[] = [];
@@ -51,11 +51,32 @@ export function arrivedAt(state: State<CrdtMap>, pending: readonly Pending[]): R
   state.store.visitDeletions((interval) => entries.push(interval));
   const alive = Context.collect(entries);
   const arrived = new Set<Pending>();
-  for (const [at, { delta, writer }] of pending.entries()) {
+  for (const [at, one] of pending.entries()) {
+    const { delta, writer } = one;
     const newest = delta.context.lastOf(writer);
-    const isThere = state.context.isRetired(writer) ? alive.contains(newest) : state.context.contains(newest);
-    if (!isThere) continue;
-    for (const one of pending.slice(0, at + 1)) if (sameReplica(one.writer, writer)) arrived.add(one);
+    if (!state.context.isRetired(writer)) {
+      if (state.context.contains(newest)) arrived.add(one);
+    } else if (alive.contains(newest)) {
+      for (const before of pending.slice(0, at + 1)) if (sameReplica(before.writer, writer)) arrived.add(before);
+    }
   }
   return arrived;
+}
+
+/** The first operations as one delta: at most so many, and so many bytes unless a single one has more. */
+export function batchOf(
+  pending: readonly Pending[], countMax: number, bytesMax: number,
+): { batch: readonly Pending[]; payload: Uint8Array } {
+  let count = 0;
+  let bytes = 0;
+  for (const { delta } of pending.slice(0, countMax)) {
+    bytes += delta.encode().length;
+    if (count > 0 && bytes > bytesMax) break;
+    count += 1;
+  }
+  const batch = pending.slice(0, count);
+  const [first, ...rest] = batch.map(({ delta }) => delta);
+  const joined = rest.length === 0 || first === undefined ? first : first.clone();
+  for (const delta of rest) joined?.join(delta);
+  return { batch, payload: joined?.encode() ?? new Uint8Array() };
 }

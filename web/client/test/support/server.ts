@@ -84,6 +84,7 @@ export class TestServer {
   secret: string | undefined = 'secret';
   /** Do calls of this method, and lose the answer. */
   swallowed: string | undefined;
+  deltasRefused = 0;
   /** Take deltas, and lose the answer. */
   deltasSwallowed = false;
   /** Give uploads no room beyond the first window. */
@@ -264,6 +265,7 @@ export class TestServer {
     const answer = (status: number, text = ''): void =>
       peer.send({ kind: 'callback', id, status, payload: new TextEncoder().encode(text) });
     if (this.deltaStatus !== 0) {
+      this.deltasRefused += 1;
       answer(this.deltaStatus, 'as the test wants');
       return;
     }

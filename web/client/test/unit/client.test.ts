@@ -263,11 +263,15 @@ test('a new writer does not repeat what arrived before, although nothing acknowl
     const server = await service(context);
     const document = connect(context, server).document('room');
     await document.ready;
+    // All four go out together, once they are taken.
+    server.deltaStatus = 503;
     server.deltasSwallowed = true;
     const edits: DocumentOperation[] = [
       { field: 'likes', increment: 1 }, { field: 'likes', increment: 1 }, { field: 'body', insert: 'ab', index: 0 }, { field: 'body', delete: 1, index: 0 },
     ];
     for (const edit of edits) await document.apply(edit);
+    await until('the first one was refused', () => server.deltasRefused > 0);
+    server.deltaStatus = 0;
     await until('the server has them', () => server.documents.get('room')?.get('body') === 'b');
     server.deltaStatus = 503;
     await document.apply({ field: 'likes', increment: 5 });
