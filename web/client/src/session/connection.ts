@@ -16,6 +16,8 @@ export interface Greeting {
   readonly resumed: boolean;
   /** The largest id of a call that the service knows of this session. */
   readonly lastCall?: number;
+  /** Up to where events were heard when the session began: `slot.position,…`. */
+  readonly points?: string;
 }
 
 /** What a connection tells its owner. After `closed` it tells nothing. */

@@ -1,6 +1,7 @@
 import type { Packet, PacketOf } from '../wire/packet.js';
 import { revisionToAsk, waitMaxMs } from './backoff.js';
 import { Connection, type Greeting } from './connection.js';
+import { Points } from './points.js';
 import type { SocketMaker, Timing } from './socket.js';
 
 /** A moved client leaves its old socket open for what is under way there, so long; the server ends it after 30 s. */
@@ -47,6 +48,8 @@ export class Session {
   #told: string | undefined;
   #failures = 0;
   #stopped = false;
+  readonly #points = new Points();
+  #known = false;
 
   constructor(
     private readonly options: SessionOptions,
@@ -93,6 +96,8 @@ export class Session {
     const url = new URL(this.options.url);
     const revision = revisionToAsk({ revision: this.#revision, told: this.#told, failures: this.#failures });
     if (this.#token !== '') url.searchParams.set('token', this.#token);
+    // The first time there is nothing to take up.
+    if (this.#known) url.searchParams.set('points', `${this.#points}`);
     if (revision !== '') url.searchParams.set('pointsman-revision', revision);
     return url.href;
   }
@@ -123,6 +128,8 @@ export class Session {
     this.#told = undefined;
     this.#token = greeting.token;
     this.#revision = greeting.revision;
+    this.#points.begin(greeting.points ?? '');
+    this.#known = true;
     this.events.opened(connection, greeting);
     if (old !== undefined) this.#leave(old, this.options.timing.now() + LINGER_MS);
   }
@@ -155,6 +162,8 @@ export class Session {
   }
 
   #packet(connection: Connection, packet: Packet): void {
+    // Of two connections both tell what everybody hears.
+    if (packet.kind === 'event' && packet.origin !== undefined && !this.#points.isNew(packet.origin)) return;
     if (packet.kind !== 'drain') this.events.packet(connection, packet);
     else if (connection === this.#current) this.#drain(packet);
   }
