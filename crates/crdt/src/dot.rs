@@ -116,7 +116,7 @@ impl Dot {
 }
 
 pub(crate) fn counter_of(incarnation: u64, sequence: u64) -> Option<u64> {
-    (incarnation <= u64::from(INCARNATION_MAX) + 1 && sequence <= SEQUENCE_MAX)
+    (incarnation <= u64::from(INCARNATION_MAX) && sequence <= SEQUENCE_MAX)
         .then_some((incarnation << SEQUENCE_BITS) | sequence)
 }
 

@@ -19,4 +19,5 @@ mod random;
 mod regressions;
 mod sample;
 mod sequences;
+mod typescript;
 mod vectors;
