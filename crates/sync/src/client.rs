@@ -253,6 +253,7 @@ impl Session {
             moving: next.is_some(),
             // The first time there is nothing to take up.
             points: self.token.as_ref().map(|_| write_points(&self.points)),
+            calls: self.token.as_ref().map(|_| self.next_id.to_string()),
             revision: next
                 .filter(|next| !next.is_empty())
                 .or_else(|| self.revision.clone()),

@@ -231,6 +231,13 @@ impl Server {
         };
         let used = numbers::load(store.as_ref());
         let hub = Arc::new(Hub::with(options, service, store));
+        let weak = Arc::downgrade(&hub);
+        hub.peers.set_handler(Box::new(move |from, method, payload| {
+            match weak.upgrade().filter(|_| method == session::elsewhere::METHOD) {
+                Some(hub) => session::elsewhere::answer(&hub, from, &payload),
+                None => Box::pin(async { (404, bytes::Bytes::new()) }),
+            }
+        }));
         // Before anybody is told of this process.
         hub.peers.know(used);
         let router = control::router();

@@ -23,6 +23,8 @@ mod http;
 mod limits;
 #[path = "loopback/moves.rs"]
 mod moves;
+#[path = "loopback/repeats.rs"]
+mod repeats;
 #[path = "loopback/replication.rs"]
 mod replication;
 #[path = "loopback/sessions.rs"]

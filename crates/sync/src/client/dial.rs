@@ -47,6 +47,8 @@ pub(super) struct Dial {
     pub(super) revision: Option<String>,
     /// Up to where events were heard.
     pub(super) points: Option<String>,
+    /// Calls below this id may have been sent before.
+    pub(super) calls: Option<String>,
     /// Asked to move, so there is a socket still.
     pub(super) moving: bool,
     pub(super) backoff: Backoff,
@@ -71,6 +73,7 @@ impl Dial {
                 self.token.as_deref(),
                 revision,
                 self.points.as_deref(),
+                self.calls.as_deref(),
             )
             .await
             {
@@ -98,6 +101,7 @@ mod tests {
             },
             token: None,
             points: None,
+            calls: None,
             revision: None,
             moving,
             backoff: Backoff::default(),

@@ -118,12 +118,14 @@ pub(super) async fn connect(
     token: Option<&str>,
     revision: Option<&str>,
     points: Option<&str>,
+    calls: Option<&str>,
 ) -> Result<(Link, Greeting), ConnectError> {
     let address = address(options)?;
     let mut url = options.url.clone();
     for (name, value) in [
         ("token", token),
         ("points", points),
+        ("calls", calls),
         ("pointsman-revision", revision),
     ] {
         if let Some(value) = value.filter(|value| fits_url(value)) {

@@ -6,6 +6,7 @@
 mod calls;
 mod connection;
 mod documents;
+pub(super) mod elsewhere;
 mod ledger;
 mod outgoing;
 mod packets;

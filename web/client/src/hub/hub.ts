@@ -187,7 +187,13 @@ export class Hub {
       this.#reservedTo = kept.nextId;
     }
     this.#session = new Session(
-      { url, socket: this.options.socket, timing: this.#timing, token: token === '' ? kept?.token : token },
+      {
+        url,
+        socket: this.options.socket,
+        timing: this.#timing,
+        token: token === '' ? kept?.token : token,
+        nextId: () => this.#requests.nextId,
+      },
       {
         opened: (connection, greeting) => this.#opened(connection, greeting),
         packet: (connection, packet) => this.#packet(connection, packet),

@@ -32,6 +32,8 @@ export interface SessionOptions {
   readonly timing: Timing;
   /** Resume token of before. */
   readonly token?: string | undefined;
+  /** Calls below this id may have been sent before; another replica is asked for them then. */
+  readonly nextId?: () => number;
 }
 
 /**
@@ -98,6 +100,7 @@ export class Session {
     if (this.#token !== '') url.searchParams.set('token', this.#token);
     // The first time there is nothing to take up.
     if (this.#known) url.searchParams.set('points', `${this.#points}`);
+    if (this.#known && this.options.nextId !== undefined) url.searchParams.set('calls', `${this.options.nextId()}`);
     if (revision !== '') url.searchParams.set('pointsman-revision', revision);
     return url.href;
   }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+use super::elsewhere;
 use super::ledger::{Begun, Outcome};
 use super::{Connection, End, Session};
 use crate::server::hub::Hub;
@@ -125,6 +126,14 @@ async fn run_once(hub: &Arc<Hub>, connection: &Arc<Connection>, call: &Call) -> 
     loop {
         match hub.service.ledger.begin(key, call.id, fingerprint) {
             Begun::Run(permit) => {
+                // The permit keeps others from running it while it is asked for.
+                if call.id < connection.repeats_below()
+                    && let Some(outcome) = elsewhere::ask(hub, key, call.id).await
+                {
+                    permit.done(&outcome);
+                    hub.service.counts.calls_repeated.fetch_add(1, Ordering::Relaxed);
+                    return outcome;
+                }
                 let arguments = arguments(&call.arguments);
                 let outcome = invoke(Arc::clone(hub), Arc::clone(connection), &call.method, arguments).await;
                 permit.done(&outcome);

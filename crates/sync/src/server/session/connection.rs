@@ -1,6 +1,7 @@
 //! What a session's task and the calls that it runs share.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -64,6 +65,8 @@ pub(in crate::server) struct Connection {
     hub: Arc<Hub>,
     who: Mutex<Who>,
     socket: bool,
+    /// Calls below this id may have been sent before, to another replica.
+    repeats_below: AtomicI64,
     asks: Mutex<VecDeque<Ask>>,
     /// Something was asked.
     pub(in crate::server) asked: Notify,
@@ -91,6 +94,7 @@ impl Connection {
             hub: Arc::clone(hub),
             who: Mutex::new(who),
             socket,
+            repeats_below: AtomicI64::new(0),
             asks: Mutex::default(),
             asked: Notify::new(),
             documents: Documents::default(),
@@ -121,6 +125,14 @@ impl Connection {
         (next.identity, _) = self.hub.service.ledger.attach(next.key);
         let left = std::mem::replace(&mut *lock(&self.who), next);
         self.hub.service.ledger.detach(left.key);
+    }
+
+    pub(super) fn repeats_below(&self) -> i64 {
+        self.repeats_below.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_repeats_below(&self, id: i64) {
+        self.repeats_below.store(id, Ordering::Relaxed);
     }
 
     pub(in crate::server) fn has_socket(&self) -> bool {

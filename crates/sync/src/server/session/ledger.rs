@@ -1,6 +1,6 @@
 //! What this replica remembers of sessions, by their tokens: who they are, and how their calls ended. So a call that is
-//! sent again after a cut is answered from here and not run twice. Other replicas do not know it, and a crash forgets it:
-//! there a call may run a second time.
+//! sent again after a cut is answered from here and not run twice. Other replicas ask for it (`elsewhere`); a crash
+//! forgets it: then a call may run a second time.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -42,6 +42,15 @@ impl Key {
             *to = *from;
         }
         Self(key)
+    }
+
+    pub(super) fn hex(self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    pub(super) fn from_hex(text: &str) -> Option<Self> {
+        let number = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32)?;
+        Some(Self(number.to_be_bytes()))
     }
 
     /// Name of the writer in documents, which everybody may read; so it must not tell the token.
@@ -90,6 +99,8 @@ struct Record {
     fingerprint: u64,
     bytes: usize,
     state: State,
+    /// Whether another replica knows it is being asked; it does not run yet.
+    asked: bool,
 }
 
 /// What to do with a call.
@@ -101,6 +112,16 @@ pub(in crate::server) enum Begun {
     Wait(watch::Receiver<()>),
     /// It was answered so.
     Answer(Outcome),
+}
+
+/// What is known of a call.
+#[derive(Debug)]
+pub(super) enum Recalled {
+    Unknown,
+    Running(watch::Receiver<()>),
+    /// Does not run yet; whoever asks with a larger replica waits for this one.
+    Asked(watch::Receiver<()>),
+    Done(Outcome),
 }
 
 /// A call that runs. Dropped without an outcome, it was never begun.
@@ -214,6 +235,7 @@ impl Ledger {
             fingerprint,
             bytes: 0,
             state: State::Running(wait),
+            asked: false,
         };
         entry.calls.insert(id, record);
         Begun::Run(Permit {
@@ -223,6 +245,34 @@ impl Ledger {
             given: false,
             _running: running,
         })
+    }
+
+    /// Says whether others are being asked for a call that is about to run.
+    pub(super) fn set_asked(&self, key: Key, id: i64, asked: bool) {
+        let mut entries = lock(&self.entries);
+        let entry = entries.sessions.get_mut(&key);
+        if let Some(record) = entry.and_then(|entry| entry.calls.get_mut(&id)) {
+            record.asked = asked;
+        }
+    }
+
+    /// What is known of a call here.
+    pub(super) fn recall(&self, key: Key, id: i64) -> Recalled {
+        let entries = lock(&self.entries);
+        let Some(entry) = entries.sessions.get(&key) else {
+            return Recalled::Unknown;
+        };
+        let record = entry.calls.get(&id);
+        match record.map(|record| &record.state) {
+            Some(State::Running(running)) if record.is_some_and(|record| record.asked) => {
+                Recalled::Asked(running.clone())
+            }
+            Some(State::Running(running)) => Recalled::Running(running.clone()),
+            Some(State::Done(outcome)) => Recalled::Done(outcome.clone()),
+            Some(State::Large) => Recalled::Done(Err(forgotten())),
+            None if id <= entry.forgotten => Recalled::Done(Err(forgotten())),
+            None => Recalled::Unknown,
+        }
     }
 
     fn finish(&self, key: Key, id: i64, outcome: &Outcome) {

@@ -22,6 +22,7 @@ pub(in crate::server) struct Parameters {
     token: Option<String>,
     access_token: Option<String>,
     points: Option<String>,
+    calls: Option<i64>,
 }
 
 /// A handshake until it is greeted; counted as failed when it never is.
@@ -145,6 +146,8 @@ pub(in crate::server) async fn upgrade(
         Err(error) => return refuse(&error),
     };
     let points = parameters.points.as_deref().map(events::parse);
+    // Only of a session that was somewhere before.
+    let repeats_below = parameters.calls.filter(|_| resumed).unwrap_or(0);
     let ended = hub.ended.clone();
     let dialect = codec.dialect();
     let protocol = dialect.map(|_| SUBPROTOCOL);
@@ -153,6 +156,7 @@ pub(in crate::server) async fn upgrade(
         let mut leftover = None;
         if let Some(socket) = socket {
             let (connection, last_call) = Connection::new(&guard.hub, who, true);
+            connection.set_repeats_below(repeats_below);
             let mut session = Session::new(socket, codec, Arc::new(connection), Arc::clone(&guard.hub));
             (session.resumed, session.last_call) = (resumed, last_call);
             session.points = points;
