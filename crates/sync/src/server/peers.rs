@@ -245,8 +245,9 @@ impl Peers {
         }
         link.set_peer(hello);
         let before = state.links.insert(hello.process, Arc::clone(link));
-        if before.is_none_or(|before| before.number != link.number) && !link.dialled {
-            // The one that dialled waits for this before it says anything.
+        if before.is_none_or(|before| before.number != link.number) {
+            // The one that dialled waits for this before it says anything; and what it told first may have changed since,
+            // which it tells over this connection only from now on.
             link.send(&hello::packet(&state.members.hello()));
         }
         self.publish(&state);

@@ -15,6 +15,7 @@ use pointsman_replication::members::Hello;
 use pointsman_wire::Packet;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
@@ -137,12 +138,13 @@ pub(super) enum Run {
     Needless(Arc<Link>),
 }
 
-/// Runs a connection to its end. A dialled one speaks first. `trying` is dropped once the other end is known.
+/// Runs a connection to its end. A dialled one speaks first. `trying` is dropped once the other end is known; `None` when
+/// that never was.
 pub(super) async fn run<S>(
     hub: &Arc<Hub>,
     socket: WebSocketStream<S>,
     dialled: bool,
-    trying: Option<Trying>,
+    trying: &mut Option<Trying>,
 ) -> Option<Run>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -169,7 +171,7 @@ where
             // Answered, so that the other end of it knows as well.
             link.send(&hello::packet(&hello));
         }
-        drop(trying);
+        *trying = None;
         hold(&link, &mut stream).await;
         return Some(Run::Ended);
     }
@@ -180,10 +182,11 @@ where
             link.send(&hello::packet(&hello));
         }
         link.end();
+        *trying = None;
         let other = lock(&peers.state).links.get(&hello.process).cloned();
-        return other.map(Run::Needless);
+        return Some(other.map_or(Run::Ended, Run::Needless));
     }
-    drop(trying);
+    *trying = None;
     hub.documents.look();
     serve(hub, &link, &mut stream).await;
     link.end();
@@ -303,7 +306,8 @@ async fn write<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut pings = tokio::time::interval(PING_EVERY);
+    // Not at once: the first packet says who this is.
+    let mut pings = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
     pings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let ping = Packet::Ping { seen: 0 }.encode().unwrap_or_default();
     loop {
@@ -344,7 +348,7 @@ pub(in crate::server) async fn accept(
     let ended = hub.ended.clone();
     switch(request, PROTOCOL, ended, move |socket| async move {
         if let Some(socket) = socket {
-            run(&hub, socket, false, None).await;
+            run(&hub, socket, false, &mut None).await;
         }
         drop(place);
     })
