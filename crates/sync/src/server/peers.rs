@@ -174,6 +174,8 @@ impl Peers {
     fn link(&self, member: Replica) -> Option<Arc<Link>> {
         let around = self.around.borrow();
         let number = around.as_ref()?.links.get(&member).copied()?;
+        // `publish` takes both the other way round: one may not be held while the other is taken.
+        drop(around);
         let state = lock(&self.state);
         state.links.values().find(|link| link.number == number).cloned()
     }
