@@ -293,6 +293,12 @@ impl DocumentCopy {
             && self.neighbours.values().all(quiet)
     }
 
+    /// Whether sessions here use it and this replica is none of the holders: what it has of others, they have.
+    #[must_use]
+    pub fn follows(&self) -> bool {
+        !self.holds() && self.used
+    }
+
     /// Whether all that it has is stored by every holder, as far as they have said so.
     #[must_use]
     pub fn is_settled(&self) -> bool {

@@ -184,6 +184,8 @@ impl Peers {
     fn link(&self, member: Replica) -> Option<Arc<Link>> {
         let around = self.around.borrow();
         let number = around.as_ref()?.links.get(&member).copied()?;
+        // `publish` takes both the other way round: one may not be held while the other is taken.
+        drop(around);
         let state = lock(&self.state);
         state.links.values().find(|link| link.number == number).cloned()
     }
@@ -255,8 +257,9 @@ impl Peers {
         }
         link.set_peer(hello);
         let before = state.links.insert(hello.process, Arc::clone(link));
-        if before.is_none_or(|before| before.number != link.number) && !link.dialled {
-            // The one that dialled waits for this before it says anything.
+        if before.is_none_or(|before| before.number != link.number) {
+            // The one that dialled waits for this before it says anything; and what it told first may have changed since,
+            // which it tells over this connection only from now on.
             link.send(&self.hello(&state.members));
         }
         self.publish(&state);

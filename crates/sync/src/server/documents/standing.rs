@@ -15,7 +15,8 @@ pub(super) struct Standing {
     idle: AtomicBool,
     /// This replica is one of the holders.
     holds: AtomicBool,
-    /// All of it was stored by every holder at the last tick, and the members are the same since.
+    /// All of it, or of what was written here, was stored by every holder at the last tick, and the members are the same
+    /// since.
     settled: AtomicBool,
 }
 
@@ -33,7 +34,8 @@ impl Standing {
 
     /// At each tick; between two of them nobody asks.
     pub(super) fn note_settled(&self, copy: &DocumentCopy) {
-        let settled = copy.is_ready() && copy.is_settled();
+        let safe = copy.is_settled() || (copy.follows() && copy.waiting() == 0);
+        let settled = copy.is_ready() && safe;
         self.settled.store(settled, Ordering::Relaxed);
     }
 

@@ -114,14 +114,15 @@ async fn wait(mut tried: mpsc::Receiver<Infallible>, all_tried: watch::Sender<bo
 
 async fn dial(hub: Arc<Hub>, address: String, wanted: Arc<AtomicBool>, mut trying: Option<Trying>) {
     // The first token of the file, and after a refusal the next: the peer's file may be older or newer than ours.
-    let (mut token, mut tries) = (0, 0);
+    let (mut token, mut tries) = (0, 0_u32);
     while wanted.load(Ordering::Relaxed) {
-        match connect(&hub, &address, token).await {
+        let reached = match connect(&hub, &address, token).await {
             Ok(socket) => {
-                let run = link::run(&hub, socket, true, trying.take()).await;
-                if let Some(Run::Needless(other)) = run {
+                let run = link::run(&hub, socket, true, &mut trying).await;
+                if let Some(Run::Needless(other)) = &run {
                     other.ended().await;
                 }
+                run.is_some()
             }
             Err(error) => {
                 token = if matches!(error, DialError::Token) {
@@ -130,12 +131,13 @@ async fn dial(hub: Arc<Hub>, address: String, wanted: Arc<AtomicBool>, mut tryin
                     0
                 };
                 tracing::debug!(address, %error, "peer is not reached");
-                // Twice: replicas that start together are up a moment apart, and one of them is to be first.
-                tries += 1;
-                if tries >= 2 {
-                    trying = None;
-                }
+                false
             }
+        };
+        // Twice: replicas that start together are up a moment apart, and one of them is to be first.
+        tries += u32::from(!reached);
+        if tries >= 2 {
+            trying = None;
         }
         tokio::time::sleep(DIAL_EVERY).await;
     }

@@ -150,12 +150,13 @@ pub(super) enum Run {
     Needless(Arc<Link>),
 }
 
-/// Runs a connection to its end. A dialled one speaks first. `trying` is dropped once the other end is known.
+/// Runs a connection to its end. A dialled one speaks first. `trying` is dropped once the other end is known; `None` when
+/// that never was.
 pub(super) async fn run<S>(
     hub: &Arc<Hub>,
     socket: WebSocketStream<S>,
     dialled: bool,
-    trying: Option<Trying>,
+    trying: &mut Option<Trying>,
 ) -> Option<Run>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -182,7 +183,7 @@ where
             // Answered, so that the other end of it knows as well.
             link.send(&hello::packet(&hello, &points));
         }
-        drop(trying);
+        *trying = None;
         hold(&link, &mut stream).await;
         return Some(Run::Ended);
     }
@@ -193,10 +194,11 @@ where
             link.send(&hello);
         }
         link.end();
+        *trying = None;
         let other = lock(&peers.state).links.get(&hello.process).cloned();
-        return other.map(Run::Needless);
+        return Some(other.map_or(Run::Ended, Run::Needless));
     }
-    drop(trying);
+    *trying = None;
     hub.documents.look();
     let events = &hub.service.events;
     events.catch_up(
@@ -371,7 +373,7 @@ pub(in crate::server) async fn accept(
     let ended = hub.ended.clone();
     switch(request, PROTOCOL, ended, move |socket| async move {
         if let Some(socket) = socket {
-            run(&hub, socket, false, None).await;
+            run(&hub, socket, false, &mut None).await;
         }
         drop(place);
     })
