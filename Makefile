@@ -55,9 +55,18 @@ web: ## Test the TypeScript client, also against the service where it is built (
 	cd web/client && npm ci && npm test && npm run test:service
 web-browser: ## Test the client in Chromium
 	cd web/client && npm ci && npm run test:browser
-.PHONY: bench-crdt
+.PHONY: bench-sync bench-crdt bench-wire
+BENCH := cargo run -q --release --manifest-path benches/sync/Cargo.toml --target-dir target/bench-build
+bench-sync: ## The service beside ws, y-websocket and Hocuspocus, then all of bench-crdt and bench-wire, in one table (needs node and npm); ARGS="--rounds 1"
+	rm -f target/bench/{crdt,wire,sync}.json
+	cargo build -q --release -p pointsman-sync --bin pointsman-sync
+	cd benches/sync/peers && npm ci --silent --no-audit --no-fund
+	$(MAKE) --no-print-directory bench-crdt bench-wire
+	ulimit -n "$$(ulimit -Hn)" && $(BENCH) --bin bench-sync -- $(ARGS)
 bench-crdt: ## The replicated types beside crdts, yrs, loro and automerge; TRACE=file plays an editing trace in JSON
-	cargo run -q --release --manifest-path benches/sync/Cargo.toml --target-dir target/bench-build --bin bench-crdt -- $(if $(TRACE),--trace $(TRACE))
+	$(BENCH) --bin bench-crdt -- $(if $(TRACE),--trace $(TRACE))
+bench-wire: ## Sizes and times of packets in each dialect
+	cargo bench -q -p pointsman-wire --bench packets
 
 .PHONY: fuzz
 fuzz: ## Feed decoders with bytes that nobody wrote; TARGET=crdt-state picks one, SECONDS=60 is the time for each

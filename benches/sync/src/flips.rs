@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use crate::subjects::{Automerge, Crdts, Loro, Pointsman, Registers, Yrs, merges_decoded};
-use crate::{Row, row};
+use pointsman_bench_sync::table::Row;
+
+use crate::row;
 
 pub const REGISTERS: u64 = 1_000;
 const FLIPS: u64 = 50_000;

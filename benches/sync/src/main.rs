@@ -6,18 +6,8 @@ mod flips;
 mod subjects;
 mod trace;
 
-use std::fmt::Write as _;
-use std::path::Path;
-
+use pointsman_bench_sync::table::{self, Row};
 use trace::Trace;
-
-pub struct Row {
-    subject: &'static str,
-    metric: String,
-    value: f64,
-    unit: &'static str,
-    better: &'static str,
-}
 
 pub fn row(
     subject: &'static str,
@@ -27,11 +17,12 @@ pub fn row(
     better: &'static str,
 ) -> Row {
     Row {
-        subject,
+        bench: "crdt".to_owned(),
+        subject: subject.to_owned(),
         metric: metric.into(),
         value,
-        unit,
-        better,
+        unit: unit.to_owned(),
+        better: better.to_owned(),
     }
 }
 
@@ -52,50 +43,6 @@ fn main() {
     let mut rows = Vec::new();
     flips::all(&mut rows);
     trace::all(&trace, &mut rows);
-    print(&rows);
-    write(&rows);
-}
-
-/// One line a metric, one column a subject.
-fn print(rows: &[Row]) {
-    let mut metrics: Vec<&Row> = Vec::new();
-    for row in rows {
-        if !metrics.iter().any(|seen| seen.metric == row.metric) {
-            metrics.push(row);
-        }
-    }
-    let subjects = ["pointsman", "crdts", "yrs", "loro", "automerge"];
-    let mut text = format!("{:<40}", "");
-    subjects
-        .iter()
-        .for_each(|subject| write!(text, " {subject:>12}").expect("text"));
-    for metric in metrics {
-        let unit = metric.unit;
-        write!(text, "\n{:<40}", format!("{} [{unit}]", metric.metric)).expect("text");
-        for subject in subjects {
-            let found = rows
-                .iter()
-                .find(|row| row.metric == metric.metric && row.subject == subject);
-            match found {
-                Some(row) if row.value >= 100.0 => write!(text, " {:>12.0}", row.value),
-                Some(row) => write!(text, " {:>12.2}", row.value),
-                None => write!(text, " {:>12}", "-"),
-            }
-            .expect("text");
-        }
-    }
-    println!("{text}");
-}
-
-fn write(rows: &[Row]) {
-    let rows = rows.iter().map(|row| {
-        serde_json::json!({
-            "bench": "crdt", "subject": row.subject, "metric": row.metric, "value": row.value, "unit": row.unit,
-            "better": row.better,
-        })
-    });
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bench");
-    std::fs::create_dir_all(&folder).expect("a folder for the numbers");
-    let json = serde_json::Value::Array(rows.collect());
-    std::fs::write(folder.join("crdt.json"), format!("{json}\n")).expect("written");
+    println!("{}", table::table(&rows));
+    table::write("crdt", &rows).expect("written");
 }

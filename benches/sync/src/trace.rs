@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use crate::subjects::{Automerge, Editor, Loro, PointsmanText, Yrs};
-use crate::{Row, row};
+use pointsman_bench_sync::table::Row;
+
+use crate::row;
 
 /// Position, how many to delete, what to insert.
 pub type Patch = (usize, usize, String);
