@@ -136,8 +136,8 @@ test('without SharedWorker one tab leads, found within a second; another one fol
   assert.deepEqual(answers, [[0], [1]]);
   await inTab(others[0] as Page, `await room.apply({ field: 'likes', increment: 1 }); await room.acknowledged()`);
   assert.equal(server.documents.get('room')?.get('likes'), 2);
+  // The service may see the end of the leader's socket after the beginning of the next one's.
   await until('one connection', () => server.peers.size === 1, DEADLINE_MS);
-  assert.equal(server.connectionsMost, 1);
 });
 
 test('a worker that cannot be loaded is passed over within a second', { skip }, async (context) => {
