@@ -137,7 +137,9 @@ impl DocumentCopy {
                 self.send(from, Message::Part { state });
             }
         }
-        let (digest, stored) = (self.document.state().digest(), self.holds());
+        let digest = self.document.state().digest();
+        // Who takes this copy for a holder while it is none sees other members; what the holders here have is kept.
+        let stored = self.holds() || self.is_held(&digest.context);
         self.send_stored(from, Message::Filled { id, digest, stored });
     }
 
