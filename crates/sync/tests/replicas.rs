@@ -7,6 +7,8 @@
     missing_docs
 )]
 
+#[path = "replicas/generations.rs"]
+mod generations;
 #[path = "replicas/kills.rs"]
 mod kills;
 #[path = "replicas/more.rs"]
