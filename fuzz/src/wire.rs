@@ -140,8 +140,8 @@ fn place(outcome: &Result<impl Debug, impl ToString>) -> String {
 fn word(read: &impl Debug) -> String {
     let text = format!("{read:?}");
     let kind = text.split("packet: ").last().unwrap_or_default();
-    let end = kind.find(|char: char| !char.is_ascii_alphanumeric());
-    kind[..end.unwrap_or(kind.len())].to_owned()
+    let mut words = kind.split(|char: char| !char.is_ascii_alphanumeric());
+    words.next().unwrap_or_default().to_owned()
 }
 
 /// How many bits a size has.

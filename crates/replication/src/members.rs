@@ -215,7 +215,10 @@ impl Members {
                 && !peer.draining
                 && lost.is_some_and(|lost| lost < self.patience.absent_ms)
         });
-        Some(View::new(others.chain([me]), self.gone.iter().copied()).with_absent(absent.count()))
+        let lost = self.peers.values();
+        let lost = lost.filter(|peer| peer.replica.is_some() && peer.lost_ms.is_some());
+        let view = View::new(others.chain([me]), self.gone.iter().copied());
+        Some(view.with_absent(absent.count()).with_lost(lost.count()))
     }
 
     fn connected(&self) -> impl Iterator<Item = (u64, &Peer)> {

@@ -23,6 +23,8 @@ pub struct View {
     /// Members that should be there and cannot be reached, for a while now. A write is not acknowledged by one replica
     /// alone as long as there are any.
     absent: usize,
+    /// Members that cannot be reached and are not known to be gone.
+    lost: usize,
 }
 
 impl View {
@@ -39,6 +41,7 @@ impl View {
             members: members.into(),
             gone: gone.into(),
             absent: 0,
+            lost: 0,
         }
     }
 
@@ -47,6 +50,19 @@ impl View {
     pub fn with_absent(mut self, absent: usize) -> Self {
         self.absent = absent;
         self
+    }
+
+    /// With so many members that cannot be reached and are not known to be gone.
+    #[must_use]
+    pub fn with_lost(mut self, lost: usize) -> Self {
+        self.lost = lost;
+        self
+    }
+
+    /// How many members cannot be reached and are not known to be gone.
+    #[must_use]
+    pub fn lost(&self) -> usize {
+        self.lost
     }
 
     /// How many members should be there and cannot be reached.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pointsman_crdt::{Context, Interval, Replica};
 
-use super::DocumentCopy;
+use super::{DocumentCopy, SEQUENCE_MASK};
 
 /// One time asking everybody.
 #[derive(Debug, Default)]
@@ -66,7 +66,9 @@ impl DocumentCopy {
         let mut next = Round::default();
         let mut closed = false;
         for (gone, made) in open {
-            let Some(range) = range_of(gone) else { continue };
+            let Some(range) = self.closable(gone) else {
+                continue;
+            };
             let nobody_has_more = round
                 .answers
                 .values()
@@ -109,19 +111,63 @@ impl DocumentCopy {
 
     /// What a gone replica made and is not closed yet.
     fn made_by(&self, gone: Replica) -> Option<(Replica, Context)> {
-        let range = range_of(gone)?;
-        let made = self.document.state().context.intersection(&range);
-        (!made.is_empty() && made != range).then_some((gone, made))
+        let range = self.closable(gone)?;
+        let context = &self.document.state().context;
+        let made = context.intersection(&range);
+        // Where it made nothing, there is nothing to close but what belongs to one before it.
+        let any = !context.intersection(&range_of(gone)?).is_empty();
+        (any && made != range).then_some((gone, made))
     }
+
+    /// What is closed for a gone replica: its range, and all numbers up to the next one of its slot that lives or has made
+    /// something. Those in between were never given to anybody, or made nothing; open, they would keep the intervals of
+    /// generations apart, and from carrying on the counters of one another.
+    ///
+    /// Who gave one of them to somebody that nobody here has met cannot be reached; so while a member is lost, or one before
+    /// lives on, only the range of the gone one is closed.
+    fn closable(&self, gone: Replica) -> Option<Context> {
+        let own = range_of(gone)?;
+        let context = &self.document.state().context;
+        let members = self.view.members().iter().map(|member| member.replica);
+        let living = members.filter(|member| member.slot() == gone.slot());
+        let made = |other: &Replica| {
+            let range = range_of(*other);
+            range.is_some_and(|range| !context.intersection(&range).is_empty())
+        };
+        let others = self.view.gone().iter().copied();
+        let others = others.filter(|other| other.slot() == gone.slot() && made(other));
+        let later = |other: &Replica| other.incarnation() > gone.incarnation();
+        let Some(next) = living.clone().chain(others).filter(later).min() else {
+            return Some(own);
+        };
+        if self.view.lost() > 0 || living.clone().any(|living| living < next) {
+            return Some(own);
+        }
+        let (first, end) = (base_of(gone)?, base_of(next)?);
+        let whole = Context::from(Interval {
+            slot: gone.slot(),
+            first,
+            last: end,
+        });
+        // A number in between that made something after all is closed by itself.
+        let between = context.intersection(&whole.difference(&own));
+        let closed = |interval: &Interval| interval.last & SEQUENCE_MASK == 0;
+        let unused = between.intervals().iter().all(closed);
+        Some(if unused { whole } else { own })
+    }
+}
+
+/// The counter before the first dot of a replica.
+fn base_of(replica: Replica) -> Option<u64> {
+    replica.dot(1)?.counter.checked_sub(1)
 }
 
 /// All dots that a replica could ever make, and the gap to the next incarnation, so that neighbours merge.
 pub(super) fn range_of(replica: Replica) -> Option<Context> {
-    let first = replica.dot(1)?;
-    let base = first.counter.checked_sub(1)?;
+    let base = base_of(replica)?;
     Some(Context::from(Interval {
         slot: replica.slot(),
         first: base,
-        last: base.checked_add(1 << 40)?,
+        last: base.checked_add(SEQUENCE_MASK + 1)?,
     }))
 }

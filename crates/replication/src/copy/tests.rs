@@ -1,6 +1,7 @@
 use pointsman_crdt::{Document, MapOperation, Operation, SetOperation, Value};
 
 use super::*;
+use crate::view::Member;
 use crate::view::tests::{replica, view};
 
 fn settings(me: u16) -> Settings {
@@ -370,4 +371,44 @@ fn a_copy_that_was_empty_and_closed_is_open_once_it_is_given_something() {
     };
     copy.receive(replica(1), message, 0);
     assert!(!copy.is_closed());
+}
+
+/// Generations of a slot leave one interval, not one each; but not while somebody is lost who may know more.
+#[test]
+fn the_numbers_between_two_generations_are_closed_with_the_earlier_one() {
+    let (gone, next) = (Replica::new(7, 64).unwrap(), Replica::new(7, 128).unwrap());
+    let state = Arc::new(State::new().update(gone, &add("x")).unwrap().unwrap());
+    for lost in [0, 1] {
+        let members = [replica(0), next].map(|replica| Member {
+            replica,
+            draining: false,
+        });
+        let view = View::new(members, [gone]).with_lost(lost);
+        let settings = Settings {
+            copies: Copies::Placed(1),
+            ..settings(0)
+        };
+        let mut copy = DocumentCopy::open(settings, Some(State::clone(&state)), view, true);
+        copy.open_anyway();
+        let holds = copy.holds();
+        for _ in 0..4 {
+            copy.tick();
+            for effect in copy.take_effects() {
+                match effect {
+                    Effect::Send {
+                        message: Message::Digest { id, .. },
+                        ..
+                    } => {
+                        let (digest, stored) = (state.digest(), false);
+                        copy.receive(next, Message::Filled { id, digest, stored }, 0);
+                    }
+                    Effect::Append { version, .. } | Effect::Snapshot { version, .. } => copy.stored(version),
+                    _ => {}
+                }
+            }
+        }
+        assert!(holds && copy.state().context.is_retired(gone));
+        let before = Replica::new(7, 127).unwrap();
+        assert_eq!(copy.state().context.is_retired(before), lost == 0);
+    }
 }
