@@ -16,6 +16,8 @@ use crate::service::{LIMIT, Service, call, until};
 
 const ROOMS: usize = 12;
 const WRITERS: usize = 4;
+/// Rooms that are written once and read at the end: only holders have them.
+const QUIET: usize = 12;
 /// The room of the session that counts.
 const CLICKS: &str = "clicks";
 /// Writes that are acknowledged before something happens.
@@ -125,7 +127,7 @@ impl Load {
     /// Waits until nothing is on its way to anybody; then every replica must have all that was acknowledged.
     async fn check(&self, service: &Service) {
         let _closed = self.gate.write().await;
-        service.settled(ROOMS + 1).await;
+        service.settled(ROOMS + QUIET + 1).await;
         for address in service.addresses() {
             self.check_at(address).await;
         }
@@ -154,7 +156,15 @@ impl Load {
         );
     }
 
-    async fn stop(self) {
+    /// Stops, and looks at what nobody has touched for long.
+    async fn stop(self, service: &Service) {
+        for address in service.addresses() {
+            for number in 0..QUIET {
+                let read = call(address, "rooms/get", &json!({"room": format!("quiet-{number}")})).await;
+                let read = read.expect("it is read");
+                assert_eq!(read["likes"], json!(number + 1), "quiet-{number} at {address}");
+            }
+        }
         self.over.store(true, Ordering::Relaxed);
         for task in self.tasks {
             task.await.unwrap();
@@ -168,6 +178,13 @@ async fn three() -> Service {
         service.start(at, "r1").await;
     }
     service.settled(0).await;
+    for number in 0..QUIET {
+        let write = json!({"room": format!("quiet-{number}"), "count": number + 1});
+        let address = service.addresses()[number % 3];
+        call(address, "rooms/like", &write)
+            .await
+            .expect("it is acknowledged");
+    }
     service
 }
 
@@ -190,7 +207,7 @@ async fn replicas_killed_one_at_a_time_lose_nothing_that_was_acknowledged() {
         load.check(&service).await;
     }
     println!("{} writes acknowledged, none lost", load.acknowledged());
-    load.stop().await;
+    load.stop(&service).await;
 }
 
 #[tokio::test]
@@ -213,7 +230,7 @@ async fn a_whole_service_that_is_killed_has_everything_on_its_disks() {
         load.check(&service).await;
     }
     println!("{} writes acknowledged, none lost", load.acknowledged());
-    load.stop().await;
+    load.stop(&service).await;
 }
 
 /// Dots of a replica that comes twice would mean two things.
