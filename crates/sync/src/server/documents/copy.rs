@@ -91,25 +91,34 @@ pub(super) fn fill(copy: &DocumentCopy, digest: &Digest) -> Filled {
     }
 }
 
-/// Tells every subscriber of a change; whoever has no room gets the whole state later.
-pub(super) fn tell(subscribers: &mut Vec<(Subscriber, bool)>, delta: &State<Map>) {
-    let payload = Bytes::from(delta.encode());
+/// Tells every subscriber of changes, in parts that fit into packets; whoever has no room gets the whole state later.
+pub(super) fn tell(subscribers: &mut Vec<(Subscriber, bool)>, changes: &State<Map>) {
+    let whole = Bytes::from(changes.encode());
+    let payloads = if whole.len() <= PART_BYTES_MAX {
+        vec![whole]
+    } else {
+        let parts = split(changes.clone(), PART_BYTES_MAX);
+        parts.iter().map(|part| Bytes::from(part.encode())).collect()
+    };
     subscribers.retain_mut(|(subscriber, behind)| {
         if *behind {
             return true;
         }
-        let event = DocumentEvent {
-            document: subscriber.document,
-            payload: payload.clone(),
-        };
-        match subscriber.events.try_send(event) {
-            Ok(()) => true,
-            Err(TrySendError::Full(_)) => {
-                *behind = true;
-                true
+        for payload in &payloads {
+            let event = DocumentEvent {
+                document: subscriber.document,
+                payload: payload.clone(),
+            };
+            match subscriber.events.try_send(event) {
+                Ok(()) => {}
+                Err(TrySendError::Full(_)) => {
+                    *behind = true;
+                    return true;
+                }
+                Err(TrySendError::Closed(_)) => return false,
             }
-            Err(TrySendError::Closed(_)) => false,
         }
+        true
     });
 }
 
