@@ -148,3 +148,44 @@ pub(super) fn refusal(error: &WriteError, index: usize) -> DocumentError {
         _ => DocumentError::Refused(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pointsman_crdt::{MapOperation, Operation, Replica, Stamp, Value};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn many_changes_are_told_in_parts_that_fit_into_packets() {
+        let replica = Replica::new(1, 1).unwrap();
+        let mut changes = State::<Map>::new();
+        let mut change = |index: u64| {
+            let value = Value::Text("a".repeat(1_000).into());
+            let operation = MapOperation::Update {
+                name: index.to_string().as_str().into(),
+                operation: Box::new(Operation::LwwRegister((Stamp::at(index), value))),
+            };
+            changes.update(replica, &operation).unwrap();
+        };
+        (1..=500).for_each(&mut change);
+        let (events, mut told) = mpsc::channel(8);
+        let subscriber = Subscriber {
+            id: 1,
+            document: 7,
+            events,
+        };
+        let mut subscribers = vec![(subscriber, false)];
+        tell(&mut subscribers, &changes);
+        let mut joined = State::<Map>::new();
+        let mut parts = 0;
+        while let Ok(event) = told.try_recv() {
+            assert!(event.payload.len() <= PART_BYTES_MAX, "{}", event.payload.len());
+            joined.join(&State::decode(&event.payload).unwrap()).unwrap();
+            parts += 1;
+        }
+        assert!(parts > 1);
+        assert!(joined == changes);
+        assert!(!subscribers[0].1, "nobody is behind");
+    }
+}
