@@ -388,7 +388,7 @@ impl Owner {
         self.tell();
         self.news = Some((delta, 1));
         let this = context.this().upgrade();
-        if !this.is_some_and(|this| this.try_send(Ask::Tell).is_ok()) {
+        if this.is_none_or(|this| this.try_send(Ask::Tell).is_err()) {
             self.tell();
         }
     }
