@@ -189,3 +189,31 @@ pub async fn follow(mut member: Member, board: Arc<Board>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_change_counts_once_for_each_subscriber() {
+        let board = Board::new(2);
+        board.wait_for(5);
+        let (mut one, mut two) = (0, 0);
+        let reached = |number| Heard {
+            reached: Some(number),
+            ..Heard::default()
+        };
+        board.heard(&mut one, &reached(5), 40);
+        // Again, and older: no news.
+        board.heard(&mut one, &reached(5), 40);
+        board.heard(&mut one, &reached(3), 40);
+        assert!(!board.are_all_there().unwrap());
+        (1..=5).for_each(|number| board.heard(&mut two, &reached(number), 40));
+        assert!(board.are_all_there().unwrap());
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        assert_eq!(
+            (of(&board.deliveries), of(&board.messages), of(&board.bytes)),
+            (10, 6, 240)
+        );
+    }
+}

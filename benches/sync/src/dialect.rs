@@ -288,3 +288,55 @@ impl Dialect for Yjs {
         !self.address.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The content of a change: the message without its kinds and its length, which are short here.
+    fn update(message: &Bytes) -> Vec<u8> {
+        message[3..].to_vec()
+    }
+
+    #[test]
+    fn changes_that_a_server_merged_are_all_counted() {
+        let mut writer = Yjs::new("");
+        let changes: Vec<Vec<u8>> = (0..3).map(|_| update(&writer.change().unwrap())).collect();
+        let merged = yrs::merge_updates_v1(&changes[1..]).unwrap();
+        let message = writer.sync(SyncMessage::Update(merged));
+        assert_eq!(Yjs::new("").hear(&message).unwrap().reached, Some(3));
+        let first = writer.sync(SyncMessage::Update(changes[0].clone()));
+        assert_eq!(Yjs::new("").hear(&first).unwrap().reached, Some(1));
+    }
+
+    #[test]
+    fn a_joined_delta_tells_of_the_last_change() {
+        let mut writer = Pointsman::default();
+        let opened = br#"{"document": 1, "writer": {"slot": 300, "incarnation": 1}}"#;
+        writer.opened(&Bytes::from_static(opened)).unwrap();
+        let mut joined = State::<Map>::new();
+        for _ in 0..3 {
+            let Packet::Delta { payload, .. } = Packet::decode(&writer.change().unwrap()).unwrap() else {
+                panic!("a change is a delta");
+            };
+            joined.join(&State::decode(&payload).unwrap()).unwrap();
+        }
+        let delta = Packet::Delta {
+            id: -1,
+            document: 1,
+            payload: joined.encode().into(),
+        };
+        let heard = Pointsman::default().hear(&delta.encode().unwrap()).unwrap();
+        assert_eq!(heard.reached, Some(3));
+    }
+
+    #[test]
+    fn a_change_that_is_refused_is_an_error() {
+        let refused = Packet::Callback {
+            id: 9,
+            status: 503,
+            payload: Bytes::new(),
+        };
+        assert!(Pointsman::default().hear(&refused.encode().unwrap()).is_err());
+    }
+}

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
@@ -94,7 +94,7 @@ impl Server {
         let output = child.stdout.take().context("its output")?;
         let process = child.id().context("its id")?;
         let end = Instant::now() + READY_WITHIN;
-        while TcpStream::connect(address).await.is_err() {
+        while !is_ready(subject, address).await {
             if let Some(status) = child.try_wait()? {
                 bail!("{} ended at once: {status}", subject.name());
             }
@@ -152,6 +152,22 @@ impl Server {
     pub async fn stop(mut self) -> Result<()> {
         Ok(self.child.kill().await?)
     }
+}
+
+/// Whether it takes connections; of ours also, whether it says that it is ready.
+async fn is_ready(subject: Subject, address: SocketAddr) -> bool {
+    let Ok(mut stream) = TcpStream::connect(address).await else {
+        return false;
+    };
+    if subject != Subject::Pointsman {
+        return true;
+    }
+    let (request, mut answer) = (
+        b"GET /readyz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n",
+        Vec::new(),
+    );
+    let asked = stream.write_all(request).await.is_ok() && stream.read_to_end(&mut answer).await.is_ok();
+    asked && answer.starts_with(b"HTTP/1.1 200")
 }
 
 /// CPU time of all threads of a process so far: `self`, or its id.

@@ -91,25 +91,34 @@ pub(super) fn fill(copy: &DocumentCopy, digest: &Digest) -> Filled {
     }
 }
 
-/// Tells every subscriber of a change; whoever has no room gets the whole state later.
-pub(super) fn tell(subscribers: &mut Vec<(Subscriber, bool)>, delta: &State<Map>) {
-    let payload = Bytes::from(delta.encode());
+/// Tells every subscriber of changes, in parts that fit into packets; whoever has no room gets the whole state later.
+pub(super) fn tell(subscribers: &mut Vec<(Subscriber, bool)>, changes: &State<Map>) {
+    let whole = Bytes::from(changes.encode());
+    let payloads = if whole.len() <= PART_BYTES_MAX {
+        vec![whole]
+    } else {
+        let parts = split(changes.clone(), PART_BYTES_MAX);
+        parts.iter().map(|part| Bytes::from(part.encode())).collect()
+    };
     subscribers.retain_mut(|(subscriber, behind)| {
         if *behind {
             return true;
         }
-        let event = DocumentEvent {
-            document: subscriber.document,
-            payload: payload.clone(),
-        };
-        match subscriber.events.try_send(event) {
-            Ok(()) => true,
-            Err(TrySendError::Full(_)) => {
-                *behind = true;
-                true
+        for payload in &payloads {
+            let event = DocumentEvent {
+                document: subscriber.document,
+                payload: payload.clone(),
+            };
+            match subscriber.events.try_send(event) {
+                Ok(()) => {}
+                Err(TrySendError::Full(_)) => {
+                    *behind = true;
+                    return true;
+                }
+                Err(TrySendError::Closed(_)) => return false,
             }
-            Err(TrySendError::Closed(_)) => false,
         }
+        true
     });
 }
 
@@ -137,5 +146,46 @@ pub(super) fn refusal(error: &WriteError, index: usize) -> DocumentError {
             DocumentError::Refused(format!("operations[{index}]: {error}; those before it are done"))
         }
         _ => DocumentError::Refused(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pointsman_crdt::{MapOperation, Operation, Replica, Stamp, Value};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn many_changes_are_told_in_parts_that_fit_into_packets() {
+        let replica = Replica::new(1, 1).unwrap();
+        let mut changes = State::<Map>::new();
+        let mut change = |index: u64| {
+            let value = Value::Text("a".repeat(1_000).into());
+            let operation = MapOperation::Update {
+                name: index.to_string().as_str().into(),
+                operation: Box::new(Operation::LwwRegister((Stamp::at(index), value))),
+            };
+            changes.update(replica, &operation).unwrap();
+        };
+        (1..=500).for_each(&mut change);
+        let (events, mut told) = mpsc::channel(8);
+        let subscriber = Subscriber {
+            id: 1,
+            document: 7,
+            events,
+        };
+        let mut subscribers = vec![(subscriber, false)];
+        tell(&mut subscribers, &changes);
+        let mut joined = State::<Map>::new();
+        let mut parts = 0;
+        while let Ok(event) = told.try_recv() {
+            assert!(event.payload.len() <= PART_BYTES_MAX, "{}", event.payload.len());
+            joined.join(&State::decode(&event.payload).unwrap()).unwrap();
+            parts += 1;
+        }
+        assert!(parts > 1);
+        assert!(joined == changes);
+        assert!(!subscribers[0].1, "nobody is behind");
     }
 }

@@ -24,6 +24,8 @@ const EARLY_MAX: usize = 4_096;
 /// Ticks that a copy stays open without a user.
 const IDLE_TICKS: u32 = 2;
 const SUBSCRIBERS_MAX: usize = 100_000;
+/// Changes that subscribers are told of together.
+const NEWS_MAX: usize = 256;
 
 /// What an owner is asked.
 pub(super) enum Ask {
@@ -61,6 +63,7 @@ pub(super) enum Ask {
         stored: bool,
     },
     Tick,
+    Tell,
     Expire,
     OpenAnyway,
     LookAround,
@@ -102,6 +105,8 @@ pub(super) struct Owner {
     due: VecDeque<(Instant, u64)>,
     next: u64,
     subscribers: Vec<(Subscriber, bool)>,
+    /// Joined changes that subscribers have not been told of, and how many those are.
+    news: Option<(Arc<State<Map>>, usize)>,
     changes: watch::Sender<u64>,
     idle_ticks: u32,
     /// Ticks since somebody said something.
@@ -124,6 +129,7 @@ impl Owner {
             due: VecDeque::new(),
             next: 1,
             subscribers: Vec::new(),
+            news: None,
             changes: watch::Sender::new(0),
             idle_ticks: 0,
             quiet_ticks: 0,
@@ -156,7 +162,10 @@ impl Actor for Owner {
             return Ok(());
         };
         self.look_around();
-        if !matches!(ask, Ask::Tick | Ask::LookAround | Ask::End | Ask::Stored { .. }) {
+        if !matches!(
+            ask,
+            Ask::Tick | Ask::Tell | Ask::LookAround | Ask::End | Ask::Stored { .. }
+        ) {
             self.quiet_ticks = 0;
         }
         if ask.is_of_users()
@@ -232,6 +241,7 @@ impl Owner {
             } => copy.stored(version),
             Ask::Stored { version, .. } => copy.not_stored(version),
             Ask::Tick => self.tick(context),
+            Ask::Tell => self.tell(),
             Ask::Expire => self.expire(context),
             Ask::OpenAnyway => copy.open_anyway(),
             Ask::End => self.end(context),
@@ -365,6 +375,30 @@ impl Owner {
         }
     }
 
+    /// Keeps a change until what waits in the mailbox is done: its changes go out with this one, as one delta. A crash
+    /// loses it together with the subscribers, who begin again with a digest.
+    fn keep(&mut self, delta: Arc<State<Map>>, context: &mut Context<Ask>) {
+        if let Some((news, count)) = &mut self.news
+            && *count < NEWS_MAX
+            && Arc::make_mut(news).join(&delta).is_ok()
+        {
+            *count += 1;
+            return;
+        }
+        self.tell();
+        self.news = Some((delta, 1));
+        let this = context.this().upgrade();
+        if this.is_none_or(|this| this.try_send(Ask::Tell).is_err()) {
+            self.tell();
+        }
+    }
+
+    fn tell(&mut self) {
+        if let Some((news, _)) = self.news.take() {
+            super::copy::tell(&mut self.subscribers, &news);
+        }
+    }
+
     fn tick(&mut self, context: &mut Context<Ask>) {
         let Some(copy) = &mut self.copy else { return };
         self.subscribers
@@ -442,7 +476,7 @@ impl Owner {
                 self.changes
                     .send_modify(|version| *version = version.wrapping_add(1));
                 if !self.subscribers.is_empty() {
-                    super::copy::tell(&mut self.subscribers, &delta);
+                    self.keep(delta, context);
                 }
             }
             Effect::Opening => {
