@@ -301,6 +301,11 @@ impl Server {
         &self.hub.documents
     }
 
+    /// Waits until this replica is a member, so that documents open.
+    pub async fn is_member(&self) {
+        self.hub.peers.is_member().await;
+    }
+
     /// Waits until another process turns out to be the same replica, so that this one has to end.
     pub async fn must_end(&self) {
         self.hub.peers.twice.notified().await;

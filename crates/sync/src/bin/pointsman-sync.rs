@@ -143,14 +143,19 @@ async fn main() -> ExitCode {
         eprintln!("pointsman-sync: signals cannot be heard");
         return ExitCode::FAILURE;
     };
-    // After the signals are heard, so that whoever reads it may send one. Nobody has to read it.
-    let _ = writeln!(
-        std::io::stdout(),
-        "ready http://{} replica {}",
-        server.address,
-        server.replica()
-    );
+    let announced = async {
+        server.is_member().await;
+        // After the signals are heard, so that whoever reads it may send one. Nobody has to read it.
+        let _ = writeln!(
+            std::io::stdout(),
+            "ready http://{} replica {}",
+            server.address,
+            server.replica()
+        );
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
+        () = announced => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         () = server.must_end() => return ExitCode::FAILURE,

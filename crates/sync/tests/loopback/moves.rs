@@ -24,6 +24,10 @@ async fn a_drain_moves_just_the_asked_number_and_each_client_once() {
     order(&old, json!(12), "new").await;
     order(&old, json!(0), "new").await;
     until("all move", || old.open() == 0 && new.open() == 20).await;
+    until("a write is acknowledged", || {
+        load.snapshot()["writesAcknowledged"].as_u64() > Some(0)
+    })
+    .await;
     let report = load.stop().await;
     assert_eq!(report.disconnects_per_client.mean, Some(1.0), "{report:?}");
     assert_eq!(
