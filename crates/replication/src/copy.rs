@@ -278,21 +278,6 @@ impl DocumentCopy {
         self.holders.contains(&self.settings.me)
     }
 
-    /// Whether it needs nothing from anybody: stored here, held by all holders, and used by nobody. It may be opened
-    /// from its storage again.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        let quiet = |neighbour: &Neighbour| {
-            neighbour.asked.is_none() && neighbour.sent.is_empty() && !neighbour.follows && !neighbour.behind
-        };
-        self.ready
-            && !self.used
-            && self.holds()
-            && self.stored.has(&self.document.state().context)
-            && self.handed_over()
-            && self.neighbours.values().all(quiet)
-    }
-
     /// Whether sessions here use it and this replica is none of the holders: what it has of others, they have.
     #[must_use]
     pub fn follows(&self) -> bool {

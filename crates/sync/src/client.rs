@@ -19,8 +19,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use dial::{Backoff, Dial};
+
 use link::Link;
 pub use link::{ConnectError, Greeting};
+
+use crate::points::{self, Points};
 
 /// Calls that may wait for an answer; more are refused.
 const CALLS_MAX: usize = 256;
@@ -148,7 +151,7 @@ impl Client {
             moving: None,
             next_id: 1,
             seen: 0,
-            points: BTreeMap::new(),
+            points: Points::new(),
             waiting: BTreeMap::new(),
             asked,
             tell,
@@ -191,7 +194,7 @@ struct Session {
     next_id: i64,
     seen: u64,
     /// Up to where events of each slot were heard: none is told twice, and none is missed by a move.
-    points: BTreeMap<u16, u64>,
+    points: Points,
     waiting: BTreeMap<i64, Call>,
     asked: mpsc::Receiver<Call>,
     tell: mpsc::Sender<Observed>,
@@ -252,7 +255,7 @@ impl Session {
             token: self.token.clone(),
             moving: next.is_some(),
             // The first time there is nothing to take up.
-            points: self.token.as_ref().map(|_| write_points(&self.points)),
+            points: self.token.as_ref().map(|_| shown(&self.points)),
             calls: self.token.as_ref().map(|_| self.next_id.to_string()),
             revision: next
                 .filter(|next| !next.is_empty())
@@ -268,7 +271,7 @@ impl Session {
         self.revision = Some(greeting.revision.clone());
         self.seen = 0;
         if self.points.is_empty() {
-            self.points = read_points(&greeting.points);
+            self.points = points::parse(&greeting.points);
         }
         self.observe(Observed::Connected { greeting, moved }).await;
     }
@@ -398,24 +401,12 @@ async fn made(moving: &mut Option<BoxFuture<'static, (Link, Greeting)>>) -> (Lin
     }
 }
 
-fn read_points(text: &str) -> BTreeMap<u16, u64> {
-    let points = text.split(',').filter_map(|point| {
-        let (slot, position) = point.split_once('.')?;
-        Some((slot.parse().ok()?, position.parse().ok()?))
-    });
-    points.collect()
-}
-
-fn write_points(points: &BTreeMap<u16, u64>) -> String {
-    let points: Vec<String> = points
-        .iter()
-        .map(|(slot, position)| format!("{slot}.{position}"))
-        .collect();
+/// Never empty: nothing heard of any slot is something else than nothing known.
+fn shown(points: &Points) -> String {
     if points.is_empty() {
-        // Nothing was heard of any slot, which is something else than not to know.
         return "0.0".to_owned();
     }
-    points.join(",")
+    points::write(points)
 }
 
 fn result(status: u64, payload: &Bytes) -> Result<Value, CallError> {

@@ -12,7 +12,9 @@
 )]
 
 pub mod client;
+mod hex;
 pub mod load;
+mod points;
 pub mod server;
 pub mod spaces;
 pub mod store;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use pointsman_actor::{ActorRef, AskError, ReplyTo, Settings, Supervision, Task, spawn};
+use pointsman_actor::{ActorRef, ReplyTo, Settings, Supervision, Task, spawn};
 use pointsman_crdt::{Digest, Document, Map, Replica, Schema, State};
 use pointsman_replication::Message as CopyMessage;
 use serde_json::Value;
@@ -239,12 +239,8 @@ impl Documents {
         make: impl FnOnce(ReplyTo<T>) -> Ask,
     ) -> Result<T, DocumentError> {
         let actor = self.actor(name)?;
-        match actor.ask(WITHIN, make).await {
-            Ok(answer) => Ok(answer),
-            // The copy closed just then, or the replica ends.
-            Err(AskError::NoAnswer | AskError::Closed) => Err(DocumentError::Busy),
-            Err(_) => Err(DocumentError::Busy),
-        }
+        // An error: it is late, or its copy closed just then.
+        actor.ask(WITHIN, make).await.map_err(|_| DocumentError::Busy)
     }
 
     // === actors ===

@@ -11,6 +11,7 @@ use pointsman_crdt::Replica;
 use ring::hmac;
 
 use super::hub::{Hub, lock};
+use crate::hex;
 
 /// Slots from here on are of writers.
 const SLOT_FIRST: u16 = 0x8000;
@@ -90,7 +91,7 @@ impl Hub {
     pub(super) fn new_token(&self) -> String {
         match self.peers.key().zip(self.lease_writer()) {
             Some((key, writer)) => sign(&key, &rand::random(), writer),
-            None => hex(&rand::random::<[u8; 16]>()),
+            None => hex::encode(&rand::random::<[u8; 16]>()),
         }
     }
 
@@ -105,11 +106,11 @@ fn sign(key: &[u8; 32], nonce: &[u8; NONCE_BYTES], writer: Replica) -> String {
     let named = [&nonce[..], &writer.slot().to_be_bytes()[..], &number[..]].concat();
     let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), &named);
     let signature: Vec<u8> = signature.as_ref().iter().copied().take(SIGNATURE_BYTES).collect();
-    hex(&named) + &hex(&signature)
+    hex::encode(&named) + &hex::encode(&signature)
 }
 
 fn named(key: &[u8; 32], token: &str) -> Option<Replica> {
-    let bytes = unhex(token)?;
+    let bytes = hex::decode(token)?;
     let (named, shown) = bytes.split_at_checked(NAMED_BYTES)?;
     if shown.len() != SIGNATURE_BYTES {
         return None;
@@ -131,23 +132,6 @@ fn named(key: &[u8; 32], token: &str) -> Option<Replica> {
         .iter()
         .fold(0, |number: u32, byte| number << 8 | u32::from(*byte));
     Replica::new(slot, number)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u32>> = text.chars().map(|digit| digit.to_digit(16)).collect();
-    let digits = digits?;
-    if !digits.len().is_multiple_of(2) {
-        return None;
-    }
-    let bytes = digits.chunks(2).map(|pair| match pair {
-        [high, low] => u8::try_from(high << 4 | low).ok(),
-        _ => None,
-    });
-    bytes.collect()
 }
 
 #[cfg(test)]

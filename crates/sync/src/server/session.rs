@@ -35,7 +35,8 @@ use super::documents::DocumentEvent;
 use super::handshake::Socket;
 use super::hub::{Hub, Told, lock};
 use super::streams::{Happened, Table};
-use super::units::{Points, Published, events};
+use super::units::Published;
+use crate::points::{self, Points};
 use calls::{Finished, Job};
 pub(super) use connection::{Ask, Connection, Who};
 use documents::Exchange;
@@ -199,7 +200,7 @@ impl Session {
         let who = self.connection.who();
         let resumed = self.hub.service.events.resume(self.points.take().as_ref());
         self.events = resumed.events;
-        let points = events::write(&resumed.points);
+        let points = points::write(&resumed.points);
         let greeting = json!({
             "revision": self.hub.options.revision, "replica": self.hub.replica.to_string(),
             "token": who.token, "writer": who.key.writer(), "resumed": self.resumed, "lastCall": self.last_call,

@@ -32,7 +32,7 @@ mod caller;
 mod chat;
 mod counters;
 mod document;
-pub(super) mod events;
+mod events;
 mod files;
 mod invoke;
 mod rooms;
@@ -45,7 +45,7 @@ use serde_json::{Map, Value};
 
 pub use arguments::Arguments;
 pub use caller::Caller;
-pub(super) use events::{Events, Points, Published};
+pub(super) use events::{Events, Published};
 pub(super) use invoke::{invoke, public};
 
 /// The unit of the service itself: `system/introspect`, and what has no unit in its name.

@@ -6,7 +6,8 @@ use pointsman_replication::members::Hello;
 use pointsman_wire::Packet;
 use serde::{Deserialize, Serialize};
 
-use crate::server::units::{Points, events};
+use crate::hex;
+use crate::points::{self, Points};
 
 pub(super) const HELLO: &str = "peer/hello";
 pub(super) const BYE: &str = "peer/bye";
@@ -55,7 +56,7 @@ pub(super) fn packet(hello: &Hello, points: &Points) -> Packet {
         draining: hello.draining,
         gone: hello.gone.iter().copied().map(pair).collect(),
         highest: hello.highest.iter().copied().map(pair).collect(),
-        points: events::write(points),
+        points: points::write(points),
     };
     Packet::Event {
         sequence: 1,
@@ -67,7 +68,7 @@ pub(super) fn packet(hello: &Hello, points: &Points) -> Packet {
 
 pub(super) fn parse(payload: &[u8]) -> Option<(Hello, Points)> {
     let form: Form = serde_json::from_slice(payload).ok()?;
-    let points = events::parse(&form.points);
+    let points = points::parse(&form.points);
     let hello = Hello {
         process: form.process.parse().ok()?,
         replica: form.replica.and_then(|(slot, number)| Replica::new(slot, number)),
@@ -82,21 +83,14 @@ pub(super) fn parse(payload: &[u8]) -> Option<(Hello, Points)> {
 pub(super) fn grant(replica: Replica, key: &[u8; 32]) -> Bytes {
     let grant = Grant {
         replica: pair(replica),
-        key: key.iter().map(|byte| format!("{byte:02x}")).collect(),
+        key: hex::encode(key),
     };
     Bytes::from(serde_json::to_vec(&grant).unwrap_or_default())
 }
 
 pub(super) fn granted(payload: &[u8]) -> Option<(Replica, [u8; 32])> {
     let grant: Grant = serde_json::from_slice(payload).ok()?;
-    let mut key = [0; 32];
-    if grant.key.len() != 64 {
-        return None;
-    }
-    for (index, byte) in key.iter_mut().enumerate() {
-        let digits = grant.key.get(2 * index..2 * index + 2)?;
-        *byte = u8::from_str_radix(digits, 16).ok()?;
-    }
+    let key = hex::decode(&grant.key)?.try_into().ok()?;
     Some((Replica::new(grant.replica.0, grant.replica.1)?, key))
 }
 

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::hex;
 use crate::server::authentication::Identity;
 use crate::server::hub::lock;
 use crate::server::units::Fault;
@@ -45,12 +46,11 @@ impl Key {
     }
 
     pub(super) fn hex(self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(&self.0)
     }
 
     pub(super) fn from_hex(text: &str) -> Option<Self> {
-        let number = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32)?;
-        Some(Self(number.to_be_bytes()))
+        Some(Self(hex::decode(text)?.try_into().ok()?))
     }
 
     /// Name of the writer in documents, which everybody may read; so it must not tell the token.

@@ -10,10 +10,10 @@ use pointsman_wire::{Codec, Dialect, Role, SUBPROTOCOL};
 use serde::Deserialize;
 
 use super::{Connection, Session, Who};
+use crate::points;
 use crate::server::authentication::{AuthenticationError, authenticate};
 use crate::server::handshake::{accept, asks_for_socket, bounds, offers};
 use crate::server::hub::Hub;
-use crate::server::units::events;
 
 const TOKEN_BYTES_MAX: usize = 64;
 
@@ -145,7 +145,7 @@ pub(in crate::server) async fn upgrade(
         Ok(known) => known,
         Err(error) => return refuse(&error),
     };
-    let points = parameters.points.as_deref().map(events::parse);
+    let points = parameters.points.as_deref().map(points::parse);
     // Only of a session that was somewhere before.
     let repeats_below = parameters.calls.filter(|_| resumed).unwrap_or(0);
     let ended = hub.ended.clone();

@@ -4,7 +4,7 @@
 //! session that moves to another replica gets what it missed in between, and a replica that was cut off gets what the
 //! others told meanwhile. What is older than what is kept is missed, and the session is told so.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use pointsman_crdt::Replica;
 use pointsman_wire::{Origin, Packet};
 use tokio::sync::broadcast;
 
+use crate::points::Points;
 use crate::server::hub::lock;
 
 /// Events that a slow session may be behind; it is told how many it missed beyond that.
@@ -23,8 +24,6 @@ const KEPT_MAX: usize = 4_096;
 const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bits of a position that count; those above are the incarnation. Together they are exact in any language's numbers.
 const COUNT_BITS: u32 = 28;
-/// Slots in a resume point.
-const POINTS_MAX: usize = 256;
 
 /// One event.
 #[derive(Debug)]
@@ -45,9 +44,6 @@ impl Published {
         }
     }
 }
-
-/// Up to where somebody has heard the events of each slot.
-pub(in crate::server) type Points = BTreeMap<u16, u64>;
 
 #[derive(Debug, Default)]
 struct Log {
@@ -210,27 +206,10 @@ impl Events {
     }
 }
 
-/// Reads `slot.position,slot.position`; what makes no sense is passed over.
-pub(in crate::server) fn parse(text: &str) -> Points {
-    let points = text.split(',').take(POINTS_MAX).filter_map(|point| {
-        let (slot, position) = point.split_once('.')?;
-        Some((slot.parse().ok()?, position.parse().ok()?))
-    });
-    points.collect()
-}
-
-/// Writes what `parse` reads.
-pub(in crate::server) fn write(points: &Points) -> String {
-    let points: Vec<String> = points
-        .iter()
-        .map(|(slot, position)| format!("{slot}.{position}"))
-        .collect();
-    points.join(",")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::points::{parse, write};
 
     fn replica(slot: u16) -> Replica {
         Replica::new(slot, 3).unwrap()
@@ -321,12 +300,5 @@ mod tests {
         assert!(!events.resume(Some(&heard)).missed);
         say(&events, 0, "one more");
         assert!(events.resume(Some(&heard)).missed);
-    }
-
-    #[test]
-    fn points_are_read_as_they_are_written() {
-        let points = Points::from([(0, 7), (32_768, u64::MAX)]);
-        assert_eq!(parse(&write(&points)), points);
-        assert_eq!(parse("a.b,,1,2.3.4,5.6"), Points::from([(5, 6)]));
     }
 }
